@@ -1,0 +1,1 @@
+"""Whatever chooses the text of a call, and learns: models, rollouts, mmGRPO, prompt search."""

@@ -1,0 +1,58 @@
+"""The one interface that language models stand behind, and the requests they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from progym.envs.errors import BadValue
+from progym.envs.records import Completion
+from progym.envs.rendering import Call, Message
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn."""
+
+    temperature: float = 1.0
+    """0 takes the likeliest token; otherwise logits are divided by it."""
+    max_completion_length: int = 64
+    """Tokens; a completion that reaches it ends with finish="length"."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise BadValue(f"temperature must be 0 or more, got {self.temperature}.")
+        if self.max_completion_length < 1:
+            raise BadValue(f"max_completion_length must be 1 or more, got {self.max_completion_length}.")
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One completion wanted: the rendered messages and the seed of its own random stream."""
+
+    messages: tuple[Message, ...]
+    seed: int
+    call: Call | None = None
+    """The call behind the messages, for scripted models; None for an environment not of ours."""
+    gold: object = None
+    """Whatever a scripted upper bound may know (the environment's gold fields); else None."""
+
+
+class LanguageModel(Protocol):
+    """Writes completions for a batch of requests.
+
+    Answers come in the requests' order, each a `Completion` with the messages as `prompt`, and with
+    `prompt_ids`, `token_ids` and `logprobs` where the model knows them. The same requests in the
+    same batch give the same completions, bit for bit on the CPU. A prompt that does not fit the
+    model's context raises BadValue with both lengths: nothing is cut in silence. An endpoint that
+    can't be reached raises ServiceFault.
+    """
+
+    name: str
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], sampling: Sampling
+    ) -> list[Completion]:
+        """Complete every request."""
+        ...

@@ -1,0 +1,1 @@
+"""Programs as environments: modules, rendering, parsing, episodes, tasks and their data."""

@@ -1,0 +1,39 @@
+"""A corpus: titled passages that a retriever searches and a program shows."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A titled text; titles are unique in a corpus and in Unicode NFC."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Passages in a fixed order, found by title."""
+
+    passages: tuple[Passage, ...]
+    fingerprint: str
+    """Names the content: equal fingerprints, equal passages; keys the index kept on disk."""
+
+    @cached_property
+    def by_title(self) -> Mapping[str, Passage]:
+        """Passages by title."""
+        return {passage.title: passage for passage in self.passages}
+
+    def show(self, titles: Iterable[str]) -> tuple[str, ...]:
+        """Give passages as prompt items, `title | text`."""
+        return tuple(f"{title} | {self.by_title[title].text}" for title in titles)
+
+
+def normalize_title(title: str) -> str:
+    """Bring a title to the form titles are compared in."""
+    return unicodedata.normalize("NFC", title).strip()

@@ -1,0 +1,147 @@
+"""Records of what happened: completions, calls, episodes. Plain data, JSON on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+from progym.envs.errors import BadData
+from progym.envs.rendering import Message
+
+SCHEMA_VERSION = 1
+
+Status = Literal["ok", "parse_failure", "truncated", "fault"]
+"""How an episode ended: scored, unreadable completion, budget spent, or a fault of the system."""
+
+
+class Completion(str):
+    """The text of a completion that also knows its tokens; any text environment takes it as a `str`.
+
+    Args:
+        text: What the model wrote, as decoded from `token_ids`.
+        token_ids: The sampled ids, the end-of-turn token included where it was sampled.
+        logprobs: Log-probability of each sampled id under the sampling distribution at temperature 1.
+        prompt: The messages the model saw; the environment's own rendering where absent.
+        prompt_ids: The prompt's ids as the model was fed them.
+        usage: (prompt tokens, completion tokens) where ids are not known (an endpoint).
+        finish: "stop", or "length" where the token limit cut the completion.
+        fields: Output fields, already read; the environment then does not parse the text.
+    """
+
+    def __new__(cls, text: str, **_: Any) -> Self:
+        return super().__new__(cls, text)
+
+    def __init__(
+        self,
+        text: str,  # noqa: ARG002 - taken by __new__
+        *,
+        token_ids: tuple[int, ...] = (),
+        logprobs: tuple[float, ...] = (),
+        prompt: tuple[Message, ...] | None = None,
+        prompt_ids: tuple[int, ...] = (),
+        usage: tuple[int, int] | None = None,
+        finish: Literal["stop", "length"] = "stop",
+        fields: Mapping[str, str] | None = None,
+    ) -> None:
+        self.token_ids = token_ids
+        self.logprobs = logprobs
+        self.prompt = prompt
+        self.prompt_ids = prompt_ids
+        self.usage = usage or (len(prompt_ids), len(token_ids))
+        self.finish = finish
+        self.fields = fields
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_revive, (str(self), dict(self.__dict__)))
+
+
+def _revive(text: str, state: dict[str, Any]) -> Completion:
+    return Completion(text, **state)
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One call of an episode with its true prompt and its sampled tokens."""
+
+    module: str
+    occurrence: int
+    prompt: tuple[Message, ...]
+    completion: str
+    fields: Mapping[str, str]
+    error: str | None = None
+    finish: Literal["stop", "length"] = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_ids: tuple[int, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class AskRecord:
+    """One request to a service and its answer."""
+
+    service: str
+    request: Mapping[str, Any]
+    answer: Any
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One run of a program: every call, every request, what it earned and how it ended.
+
+    `reward` is what a learner sees (a failure reward included); `score` in [0, 1] is what tables
+    report: 0 for an unreadable or truncated run, None for a fault of the system, which is no score.
+    """
+
+    env_id: str
+    env_kwargs: Mapping[str, Any]
+    fingerprint: str
+    split: str
+    example_id: str
+    seed: int | None
+    calls: tuple[CallRecord, ...]
+    asks: tuple[AskRecord, ...]
+    status: Status
+    reward: float
+    score: float | None
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    fault: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+    schema: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the episode as plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Episode:
+        """Read an episode back; raises BadData for another schema or missing and unknown keys."""
+        if values.get("schema") != SCHEMA_VERSION:
+            raise BadData(
+                f"Episode of schema {values.get('schema')!r}; this version reads {SCHEMA_VERSION}."
+            )
+        try:
+            calls = tuple(_read_call(call) for call in values["calls"])
+            asks = tuple(AskRecord(**entry) for entry in values["asks"])
+            return Episode(**{**values, "calls": calls, "asks": asks})
+        except (KeyError, TypeError) as error:
+            raise BadData(f"Not an episode: {error}.") from error
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything but the wall time: equal digests, equal episodes."""
+        values = self.to_json()
+        del values["seconds"]
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _read_call(values: dict[str, Any]) -> CallRecord:
+    tuples = {
+        name: tuple(values[name]) for name in ("prompt", "prompt_ids", "token_ids", "logprobs")
+    }
+    return CallRecord(**{**values, **tuples})

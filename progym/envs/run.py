@@ -1,0 +1,211 @@
+"""One run of a program: advances the generator, asks services, keeps the record.
+
+`ProgramEnv` is this with Gymnasium's manners. A fault of the system ends the run with
+`status="fault"` and no score; nothing a model writes can raise here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from progym.envs.errors import ProgramFault, ServiceFault, unknown
+from progym.envs.module import Ask, Invocation, StepType
+from progym.envs.parsing import Parsed, parse
+from progym.envs.program import Example, Program, Score, ScoreFunction, Service
+from progym.envs.records import AskRecord, CallRecord, Completion, Status
+from progym.envs.rendering import Call
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one episode may spend before it is truncated, and how patient it is with services."""
+
+    max_calls: int | None = None
+    """Module calls."""
+    max_tokens: int | None = None
+    """Completion tokens over all calls, as the agent reports them."""
+    service_retries: int = 2
+    """Further tries after a ServiceFault."""
+    retry_seconds: float = 0.5
+    """Wait before the first further try; doubles each time."""
+
+
+class ProgramRun:
+    """The state of one episode; `call` is the pending call, None once it has ended."""
+
+    def __init__(
+        self,
+        program: Program,
+        example: Example,
+        score: ScoreFunction,
+        services: Mapping[str, Service],
+        *,
+        limits: Limits,
+        failure_reward: float,
+        answers: Sequence[AskRecord] | None = None,
+    ) -> None:
+        self.example = example
+        self.call: Call | None = None
+        self.calls: list[CallRecord] = []
+        self.asks: list[AskRecord] = []
+        self.status: Status = "ok"
+        self.reward = 0.0
+        self.score: float | None = None
+        self.metrics: Mapping[str, float] = {}
+        self.fault: str | None = None
+        self.usage: dict[str, dict[str, int]] = {}
+        self.started = time.perf_counter()
+        self._score, self._services = score, services
+        self._limits, self._failure_reward = limits, failure_reward
+        self._answers = answers
+        self._occurrences: dict[str, int] = {}
+        self._completion_tokens = 0
+        self._program = program
+        self._steps: Generator[Any, Any, Any] | None = None
+        self._advance(None)
+
+    @property
+    def step_type(self) -> StepType | None:
+        """The pending call's (module, occurrence)."""
+        return self.call.step_type if self.call else None
+
+    def reply(self, text: str) -> None:
+        """Answer the pending call with a completion and go on to the next call or the end."""
+        call = self.call
+        assert call is not None, "the run has ended"
+        completion = text if isinstance(text, Completion) else Completion(text)
+        given = completion.fields
+        parsed = parse(call.module, text) if given is None else Parsed(given)
+        self._record(call, completion, parsed)
+        self.call = None
+        if parsed.error is not None:
+            self._end("parse_failure", reward=self._failure_reward, score=0.0)
+        else:
+            self._advance(parsed.fields)
+
+    def _record(self, call: Call, completion: Completion, parsed: Parsed) -> None:
+        prompt_tokens, completion_tokens = completion.usage
+        module = call.module.name
+        self._completion_tokens += completion_tokens
+        usage = self.usage.get(module)
+        if usage is None:
+            usage = self.usage[module] = {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
+        usage["calls"] += 1
+        usage["prompt_tokens"] += prompt_tokens
+        usage["completion_tokens"] += completion_tokens
+        self.calls.append(
+            CallRecord(
+                module=module,
+                occurrence=call.occurrence,
+                prompt=completion.prompt or call.messages,
+                completion=str.__str__(completion),
+                fields=parsed.fields,
+                error=parsed.error,
+                finish=completion.finish,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                prompt_ids=completion.prompt_ids,
+                token_ids=completion.token_ids,
+                logprobs=completion.logprobs,
+            )
+        )
+
+    def _advance(self, reply: Mapping[str, str] | None) -> None:
+        try:
+            if self._steps is None:
+                self._steps = self._program.run(**self.example.inputs)
+            invocation = self._drive(self._steps, reply)
+            if isinstance(invocation, Invocation):
+                self._pend(invocation)
+                return
+            score = self._score(self.example, invocation)
+            if isinstance(score, Generator):
+                score = self._drive(score, None)
+            if not isinstance(score, Score) or not 0.0 <= score.value <= 1.0:
+                raise ProgramFault(f"A score must be a Score with a value in [0, 1], got {score!r}.")
+            self._end("ok", reward=score.value, score=score.value, metrics=score.metrics)
+        except Exception as error:  # the boundary between a program's faults and the agent
+            logger.warning("Episode of %s failed: %r", self.example.id, error, exc_info=True)
+            self._end("fault", reward=0.0, score=None, fault=f"{type(error).__name__}: {error}")
+
+    def _drive(self, steps: Generator[Any, Any, Any], reply: Any) -> Any:
+        """Run a generator to its next invocation or to its result, answering requests on the way."""
+        try:
+            while True:
+                item = steps.send(reply)
+                if type(item) is Invocation:
+                    return item
+                if type(item) is not Ask:
+                    raise ProgramFault(
+                        f"A program yields module calls and ask(...) requests, not {item!r}."
+                    )
+                reply = self._answer(item)
+        except StopIteration as stop:
+            return stop.value
+
+    def _pend(self, invocation: Invocation) -> None:
+        limits, name = self._limits, invocation.module.name
+        if limits.max_calls is not None and len(self.calls) >= limits.max_calls:
+            return self._end("truncated", reward=0.0, score=0.0)
+        if limits.max_tokens is not None and self._completion_tokens >= limits.max_tokens:
+            return self._end("truncated", reward=0.0, score=0.0)
+        if invocation.module not in self._program.modules:
+            raise unknown("module", name, (module.name for module in self._program.modules))
+        occurrence = self._occurrences.get(name, 0)
+        self._occurrences[name] = occurrence + 1
+        self.call = Call(invocation.module, occurrence, invocation.inputs)
+        return None
+
+    def _end(
+        self,
+        status: Status,
+        *,
+        reward: float,
+        score: float | None,
+        metrics: Mapping[str, float] | None = None,
+        fault: str | None = None,
+    ) -> None:
+        self.call, self.status, self.reward, self.score = None, status, float(reward), score
+        self.metrics, self.fault = metrics or {}, fault
+        if self._steps is not None:
+            self._steps.close()
+
+    def _answer(self, request: Ask) -> Any:
+        service = self._services.get(request.service)
+        if service is None:
+            raise unknown("service", request.service, self._services)
+        if self._answers is not None and not service.deterministic:
+            answer = self._recorded_answer(request)
+        else:
+            answer = self._ask(service, request)
+        self.asks.append(AskRecord(request.service, request.request, answer))
+        return answer
+
+    def _ask(self, service: Service, request: Ask) -> Any:
+        for attempt in range(self._limits.service_retries + 1):
+            try:
+                return service.answer(**request.request)
+            except ServiceFault as fault:
+                if attempt == self._limits.service_retries:
+                    raise
+                wait = self._limits.retry_seconds * 2**attempt
+                logger.warning("%s: %s; trying again in %.1f s", request.service, fault, wait)
+                time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def _recorded_answer(self, request: Ask) -> Any:
+        assert self._answers is not None
+        position = len(self.asks)
+        if position < len(self._answers):
+            recorded = self._answers[position]
+            if (recorded.service, dict(recorded.request)) == (request.service, dict(request.request)):
+                return recorded.answer
+        raise ServiceFault(
+            f"Request {position} to {request.service!r} is not in the record: the run has drifted."
+        )

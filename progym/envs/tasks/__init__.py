@@ -1,0 +1,1 @@
+"""One file a task: its data, program, reward and gold policy."""

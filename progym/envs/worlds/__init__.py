@@ -1,0 +1,1 @@
+"""The worlds that progym generates by itself, from seeds."""

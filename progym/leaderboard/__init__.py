@@ -1,0 +1,1 @@
+"""What is claimed, and whether it holds: bundles, verification by re-execution, the page."""
