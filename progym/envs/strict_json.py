@@ -1,0 +1,65 @@
+"""Reading and writing JSON without surprises: no NaN, no repeated keys, no text lost.
+
+Files are UTF-8. A lone surrogate, which a model may emit and UTF-8 can't hold, is written as its JSON
+escape and read back as itself; two that make a pair are read back as the character they stand for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from progym.envs.errors import BadData
+
+
+def dump_line(values: object) -> bytes:
+    """Write values as one line of JSON; raises ValueError for NaN and infinities."""
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Inside a JSON string "\ud800" is both what this error handler writes and JSON's own escape.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def parse_object(content: bytes, origin: str) -> dict[str, Any]:
+    """Read one JSON object; raises BadData, naming `origin`, for anything else."""
+    try:
+        values: object = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse
+        )
+    except UnicodeDecodeError as error:
+        raise BadData(f"{origin}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
+    except RecursionError as error:
+        raise BadData(f"{origin}: nested too deeply.") from error
+    except ValueError as error:
+        raise BadData(f"{origin}: {_reason(error)}.") from error
+    if not isinstance(values, dict):
+        raise BadData(f"{origin}: expected a JSON object, found {str(values)[:40]!r}.")
+    return values  # pyright: ignore[reportUnknownVariableType]
+
+
+def read_lines(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read JSON lines: each object with its origin, `file:line`; blank lines are skipped."""
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip():
+            origin = f"{path}:{number}"
+            yield origin, parse_object(line, origin)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice!r} stands twice in one object")
+    return values
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON ({error.msg} at column {error.colno})"
+    return str(error)
