@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,8 +35,8 @@ class GenerationRequest:
     seed: int
     call: Call | None = None
     """The call behind the messages, for scripted models; None for an environment not of ours."""
-    gold: object = None
-    """Whatever a scripted upper bound may know (the environment's gold fields); else None."""
+    gold: Callable[[], Mapping[str, str]] | None = None
+    """Gives the right output fields while the call is pending, for scripted upper bounds; else None."""
 
 
 class LanguageModel(Protocol):

@@ -109,6 +109,14 @@ class ProgramEnv(gymnasium.Env[str, str]):
         truncated = run.status in ("truncated", "fault")
         return observation, run.reward, not truncated, truncated, info
 
+    def abandon(self, fault: str) -> Episode:
+        """End the pending episode for a fault of the system outside it, and give its record."""
+        run = self._run
+        if run is None or run.call is None:
+            raise ResetNeeded("The episode has ended (or none was begun): call reset() first.")
+        run.abandon(fault)
+        return self._episode(run, time.perf_counter() - run.started)
+
     def render(self) -> str | None:  # type: ignore[override]
         """Show the pending call as text in "ansi" mode."""
         if self.render_mode is None or self._run is None:

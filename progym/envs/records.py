@@ -51,7 +51,7 @@ class Completion(str):
         self.prompt = prompt
         self.prompt_ids = prompt_ids
         self.usage = usage or (len(prompt_ids), len(token_ids))
-        self.finish = finish
+        self.finish: Literal["stop", "length"] = finish
         self.fields = fields
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -89,6 +89,10 @@ class ProgramRun:
         else:
             self._advance(parsed.fields)
 
+    def abandon(self, fault: str) -> None:
+        """End the run for a fault outside it, such as a model that can't be reached."""
+        self._end("fault", reward=0.0, score=None, fault=fault)
+
     def _record(self, call: Call, completion: Completion, parsed: Parsed) -> None:
         prompt_tokens, completion_tokens = completion.usage
         module = call.module.name

@@ -1,0 +1,142 @@
+"""One episode in flight: its environment, its pending call, and what its record needs.
+
+Any text environment that gives `info["step_type"]` will do. One that is not a program of ours shows
+the model its observation as a user message and is recorded here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+from progym.agents.model import GenerationRequest
+from progym.agents.seeding import derive_seed
+from progym.envs.env import ProgramEnv
+from progym.envs.errors import BadValue
+from progym.envs.prompts import PromptSet
+from progym.envs.records import CallRecord, Completion, Episode, Status
+from progym.envs.rendering import Message, render
+
+TextEnv = gymnasium.Env[str, str]
+
+
+@dataclass(frozen=True)
+class RolloutRequest:
+    """One episode wanted: the example it runs on, and the seed of all that is random in it."""
+
+    example_id: str
+    seed: int
+
+
+class EpisodeInFlight:
+    """An episode that has begun; every advance gives its record once it has ended, else None."""
+
+    def __init__(self, env: TextEnv, request: RolloutRequest) -> None:
+        self.env = env
+        self._request = request
+        program = env.unwrapped
+        self._program = program if isinstance(program, ProgramEnv) else None
+        self._observation = ""
+        self._info: Mapping[str, Any] = {}
+        self._calls = 0
+        self._recorder = _Recorder(env, request)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step may wait for a service on the network."""
+        services = self._program.services.values() if self._program else ()
+        return not all(service.deterministic for service in services)
+
+    def begin(self) -> Episode | None:
+        """Reset the environment; a program may end, or fail, before its first call."""
+        self._observation, self._info = self.env.reset(
+            seed=self._request.seed, options={"example_id": self._request.example_id}
+        )
+        return self._info.get("record")
+
+    def request(self, prompts: PromptSet) -> GenerationRequest:
+        """Ask for the pending call, with a seed of its own."""
+        seed = derive_seed(self._request.seed, self._request.example_id, self._calls)
+        if self._program is None:
+            return GenerationRequest((Message(role="user", content=self._observation),), seed)
+        call = self._info["call"]
+        return GenerationRequest(render(call, prompts), seed, call, self._program.gold_fields)
+
+    def answer(self, completion: Completion) -> Episode | None:
+        """Step with a completion."""
+        self._calls += 1
+        if self._program is None:
+            self._recorder.note(self._observation, self._info, completion)
+        observation, reward, terminated, truncated, info = self.env.step(completion)
+        self._observation, self._info = observation, info
+        if not (terminated or truncated):
+            self._recorder.reward += float(reward)
+            return None
+        if "record" in info:
+            return info["record"]
+        if self._program is not None:
+            return self.fail("A wrapper ended the episode before its program did.")
+        self._recorder.reward += float(reward)
+        return self._recorder.episode("truncated" if truncated else "ok")
+
+    def fail(self, fault: str) -> Episode:
+        """End the episode for a fault of the system that happened outside its environment."""
+        if self._program is not None:
+            return self._program.abandon(fault)
+        return self._recorder.episode("fault", fault)
+
+
+class _Recorder:
+    """Keeps the record of an environment that keeps none."""
+
+    def __init__(self, env: TextEnv, request: RolloutRequest) -> None:
+        self._env, self._request = env, request
+        self._calls: list[CallRecord] = []
+        self._started = time.perf_counter()
+        self.reward = 0.0
+
+    def note(self, observation: str, info: Mapping[str, Any], completion: Completion) -> None:
+        if "step_type" not in info:
+            raise BadValue(
+                'The environment gives no info["step_type"]. Give (module name, occurrence) there: '
+                "learners group calls by it."
+            )
+        module, occurrence = info["step_type"]
+        prompt_tokens, completion_tokens = completion.usage
+        self._calls.append(
+            CallRecord(
+                module=module,
+                occurrence=occurrence,
+                prompt=completion.prompt or (Message(role="user", content=observation),),
+                completion=str.__str__(completion),
+                fields={},
+                finish=completion.finish,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                prompt_ids=completion.prompt_ids,
+                token_ids=completion.token_ids,
+                logprobs=completion.logprobs,
+            )
+        )
+
+    def episode(self, status: Status, fault: str | None = None) -> Episode:
+        spec = self._env.spec
+        return Episode(
+            env_id=spec.id if spec else type(self._env.unwrapped).__name__,
+            env_kwargs=dict(spec.kwargs) if spec else {},
+            fingerprint="",
+            split="",
+            example_id=self._request.example_id,
+            seed=self._request.seed,
+            calls=tuple(self._calls),
+            asks=(),
+            status=status,
+            reward=0.0 if fault else self.reward,
+            score=None if fault else self.reward,
+            fault=fault,
+            seconds=time.perf_counter() - self._started,
+        )
