@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from progym.envs.errors import BadData
+from progym.envs.module import Value
 from progym.envs.rendering import Message
 
 SCHEMA_VERSION = 1
@@ -78,6 +79,8 @@ class CallRecord:
     prompt_ids: tuple[int, ...] = ()
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    inputs: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    """What the program gave the module; with the outputs of a good call it makes a demo."""
 
 
 @dataclass(frozen=True)
@@ -144,4 +147,8 @@ def _read_call(values: dict[str, Any]) -> CallRecord:
     tuples = {
         name: tuple(values[name]) for name in ("prompt", "prompt_ids", "token_ids", "logprobs")
     }
-    return CallRecord(**{**values, **tuples})
+    inputs = {
+        name: value if isinstance(value, str) else tuple(value)
+        for name, value in values["inputs"].items()
+    }
+    return CallRecord(**{**values, **tuples, "inputs": inputs})

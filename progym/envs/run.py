@@ -117,6 +117,7 @@ class ProgramRun:
                 prompt_ids=completion.prompt_ids,
                 token_ids=completion.token_ids,
                 logprobs=completion.logprobs,
+                inputs=call.inputs,
             )
         )
 
@@ -132,7 +133,9 @@ class ProgramRun:
             if isinstance(score, Generator):
                 score = self._drive(score, None)
             if not isinstance(score, Score) or not 0.0 <= score.value <= 1.0:
-                raise ProgramFault(f"A score must be a Score with a value in [0, 1], got {score!r}.")
+                raise ProgramFault(
+                    f"A score must be a Score with a value in [0, 1], got {score!r}."
+                )
             self._end("ok", reward=score.value, score=score.value, metrics=score.metrics)
         except Exception as error:  # the boundary between a program's faults and the agent
             logger.warning("Episode of %s failed: %r", self.example.id, error, exc_info=True)
@@ -208,7 +211,10 @@ class ProgramRun:
         position = len(self.asks)
         if position < len(self._answers):
             recorded = self._answers[position]
-            if (recorded.service, dict(recorded.request)) == (request.service, dict(request.request)):
+            if (recorded.service, dict(recorded.request)) == (
+                request.service,
+                dict(request.request),
+            ):
                 return recorded.answer
         raise ServiceFault(
             f"Request {position} to {request.service!r} is not in the record: the run has drifted."
