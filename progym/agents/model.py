@@ -24,7 +24,9 @@ class Sampling:
         if self.temperature < 0:
             raise BadValue(f"temperature must be 0 or more, got {self.temperature}.")
         if self.max_completion_length < 1:
-            raise BadValue(f"max_completion_length must be 1 or more, got {self.max_completion_length}.")
+            raise BadValue(
+                f"max_completion_length must be 1 or more, got {self.max_completion_length}."
+            )
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class GenerationRequest:
     call: Call | None = None
     """The call behind the messages, for scripted models; None for an environment not of ours."""
     gold: Callable[[], Mapping[str, str]] | None = None
-    """Gives the right output fields while the call is pending, for scripted upper bounds; else None."""
+    """Gives the right fields while the call is pending, for scripted upper bounds; else None."""
 
 
 class LanguageModel(Protocol):

@@ -47,6 +47,8 @@ def load_policy(folder: Path) -> Policy:
         values = json.loads(path.read_text("utf-8"))
         model, adapter = values["model"], values["adapter"]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise BadData(f"{path}: expected a JSON object with 'model' and 'adapter' ({error}).") from error
+        raise BadData(
+            f"{path}: expected a JSON object with 'model' and 'adapter' ({error})."
+        ) from error
     prompts = load_prompts(folder / "prompts.json")
     return Policy(model, prompts, folder / adapter if adapter else None)

@@ -27,7 +27,8 @@ class Task:
 
     def make(self, split: str) -> gymnasium.Env[str, str]:
         """Make the environment for a split ("train", "val" or "test")."""
-        return gymnasium.make(self.env_id, **{**self.kwargs, "split": split})
+        kwargs: dict[str, Any] = {**self.kwargs, "split": split}
+        return gymnasium.make(self.env_id, **kwargs)
 
 
 @dataclass(frozen=True)

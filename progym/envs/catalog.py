@@ -3,7 +3,7 @@
 Entry points are strings: nothing is imported until `make`. A change of behaviour is a new version.
 """
 
-from gymnasium import register
+from gymnasium import register  # pyright: ignore[reportUnknownVariableType]
 
 IDS = {
     "Banking77-v0": "progym.envs.tasks.banking77:make_env",
@@ -15,7 +15,7 @@ for _id, _entry_point in IDS.items():
     register(
         id=_id,
         entry_point=_entry_point,
-        # The passive checker costs more than a step; the contract test runs the full one on every id.
+        # The passive checker costs more than a step; the contract test runs the full one on each.
         disable_env_checker=True,
         vector_entry_point="progym.envs.vector:make_vector",
         kwargs={},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 from gymnasium.error import ResetNeeded
@@ -25,7 +25,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
 
     The observation is the pending call as text, empty at the end. `info` holds `step_type`, `call`,
     `example_id`; at the end `record` (an Episode), `usage` by module, and `fault` if the system
-    failed, in which case the reward means nothing. Gymnasium's RecordEpisodeStatistics adds its own.
+    failed, in which case the reward means nothing; what RecordEpisodeStatistics adds is its own.
     Rewards are 0 until the end, then the score, or `failure_reward` for an unreadable completion.
 
     Args:
@@ -41,7 +41,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
         render_mode: None or "ansi" (the pending call as text).
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 - as Gymnasium declares it
 
     def __init__(
         self,
@@ -102,9 +102,9 @@ class ProgramEnv(gymnasium.Env[str, str]):
         run = self._run
         if run is None or run.call is None:
             raise ResetNeeded("The episode has ended (or none was begun): call reset() first.")
-        run.reply(action)
+        following = run.reply(action)
         observation, info = self._observe(run)
-        if run.call is not None:
+        if following is not None:
             return observation, 0.0, False, False, info
         truncated = run.status in ("truncated", "fault")
         return observation, run.reward, not truncated, truncated, info
@@ -124,7 +124,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
         return self._run.call.text if self._run.call else ""
 
     def gold_fields(self) -> Mapping[str, str]:
-        """Write the right output fields of the pending call; raises BadValue where no gold is known."""
+        """Write the pending call's right output fields; raises BadValue where no gold is known."""
         if self.gold is None or self._run is None or self._run.call is None:
             raise BadValue("There is no pending call, or this task has no gold policy.")
         return self.gold(self._run.example, self._run.call)

@@ -1,7 +1,8 @@
-"""The flat family of progym's errors: a caller's mistake or a fault of the system, never a model's bad output.
+"""The flat family of progym's errors: mistakes of callers and faults of the system.
 
-Every message says what was given, what is allowed and what to do next. Each class is also a
-built-in, so `except KeyError` and `except ValueError` keep working.
+A model's bad output is never one of them. Every message says what was given, what is allowed and
+what to do next. Each class is also a built-in, so `except KeyError` and `except ValueError` keep
+working.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class DataUnavailable(ProgymError, OSError):
 
 
 class RecordingFailed(ProgymError, OSError):
-    """A record that could not be written (disk full, no permission); what was written stays valid."""
+    """A record that could not be written (disk full, no permission); what is there stays valid."""
 
 
 class ServiceFault(ProgymError, RuntimeError):

@@ -74,7 +74,7 @@ class Module:
         """Ask for one call of this module; the program yields what this returns."""
         if inputs.keys() != self.input_names:
             raise ProgramFault(
-                f"Module {self.name!r} takes {sorted(self.input_names)}, was given {sorted(inputs)}."
+                f"Module {self.name!r} takes {sorted(self.input_names)}, not {sorted(inputs)}."
             )
         return Invocation(self, inputs)
 
@@ -99,5 +99,5 @@ class Ask(NamedTuple):
 
 
 def ask(service: str, **request: object) -> Ask:
-    """Ask a service by name: `titles = yield ask("retriever", query=query, k=3)`."""
+    """Ask a service by name; the program yields what this returns: `titles = yield ask(...)`."""
     return Ask(service, request)

@@ -22,7 +22,10 @@ class Parsed:
 
 
 def parse(module: Module, text: str) -> Parsed:
-    """Read `Label: value` lines; a value runs to the next output label, a repeated label ends the reply."""
+    """Read `Label: value` lines.
+
+    A value runs to the next output label; a repeated label ends the reply.
+    """
     fields: dict[str, str] = {}
     problems: list[str] = []
     sections = _sections(module, text)

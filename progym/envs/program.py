@@ -60,7 +60,7 @@ ScoreFunction = Callable[[Example, Outcome], Score | Generator[Ask, Any, Score]]
 """Scores an outcome against an example; a generator where it must ask a judge."""
 
 GoldPolicy = Callable[[Example, Call], Mapping[str, str]]
-"""Writes the right output fields of a call, knowing the example's gold; the upper bound of a task."""
+"""Writes a call's right output fields, knowing the example's gold: the upper bound of a task."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from progym.envs.errors import BadData
 from progym.envs.module import Module, Value
@@ -64,7 +64,7 @@ class PromptSet:
 
     @staticmethod
     def from_json(values: object, origin: str = "prompt set") -> PromptSet:
-        """Read a set back; raises BadData, naming `origin`, where the values are not a prompt set."""
+        """Read a set back; raises BadData, naming `origin`, if the values are no prompt set."""
         try:
             return PromptSet(
                 {name: _read_prompt(prompt) for name, prompt in values.items()}  # type: ignore[attr-defined]
@@ -109,7 +109,8 @@ def _read_prompt(values: dict[str, Any]) -> ModulePrompt:
 
 def _read_value(value: object) -> Value:
     if isinstance(value, list):
-        return tuple(_read_text(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
+        items = cast("list[object]", value)
+        return tuple(_read_text(item) for item in items)
     return _read_text(value)
 
 

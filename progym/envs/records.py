@@ -18,13 +18,17 @@ Status = Literal["ok", "parse_failure", "truncated", "fault"]
 """How an episode ended: scored, unreadable completion, budget spent, or a fault of the system."""
 
 
+Finish = Literal["stop", "length"]
+"""Why a completion ended: by itself, or because the token limit cut it."""
+
+
 class Completion(str):
-    """The text of a completion that also knows its tokens; any text environment takes it as a `str`.
+    """The text of a completion that also knows its tokens; text environments take it as a `str`.
 
     Args:
         text: What the model wrote, as decoded from `token_ids`.
         token_ids: The sampled ids, the end-of-turn token included where it was sampled.
-        logprobs: Log-probability of each sampled id under the sampling distribution at temperature 1.
+        logprobs: Log-probability of each sampled id under the model at temperature 1.
         prompt: The messages the model saw; the environment's own rendering where absent.
         prompt_ids: The prompt's ids as the model was fed them.
         usage: (prompt tokens, completion tokens) where ids are not known (an endpoint).
@@ -32,28 +36,35 @@ class Completion(str):
         fields: Output fields, already read; the environment then does not parse the text.
     """
 
-    def __new__(cls, text: str, **_: Any) -> Self:
-        return super().__new__(cls, text)
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    prompt: tuple[Message, ...] | None
+    prompt_ids: tuple[int, ...]
+    usage: tuple[int, int]
+    finish: Finish
+    fields: Mapping[str, str] | None
 
-    def __init__(
-        self,
-        text: str,  # noqa: ARG002 - taken by __new__
+    def __new__(  # noqa: D102 - documented on the class
+        cls,
+        text: str,
         *,
         token_ids: tuple[int, ...] = (),
         logprobs: tuple[float, ...] = (),
         prompt: tuple[Message, ...] | None = None,
         prompt_ids: tuple[int, ...] = (),
         usage: tuple[int, int] | None = None,
-        finish: Literal["stop", "length"] = "stop",
+        finish: Finish = "stop",
         fields: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> Self:
+        self = super().__new__(cls, text)
         self.token_ids = token_ids
         self.logprobs = logprobs
         self.prompt = prompt
         self.prompt_ids = prompt_ids
         self.usage = usage or (len(prompt_ids), len(token_ids))
-        self.finish: Literal["stop", "length"] = finish
+        self.finish = finish
         self.fields = fields
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_revive, (str(self), dict(self.__dict__)))
@@ -73,7 +84,7 @@ class CallRecord:
     completion: str
     fields: Mapping[str, str]
     error: str | None = None
-    finish: Literal["stop", "length"] = "stop"
+    finish: Finish = "stop"
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_ids: tuple[int, ...] = ()
@@ -130,7 +141,8 @@ class Episode:
         try:
             calls = tuple(_read_call(call) for call in values["calls"])
             asks = tuple(AskRecord(**entry) for entry in values["asks"])
-            return Episode(**{**values, "calls": calls, "asks": asks})
+            fields: dict[str, Any] = {**values, "calls": calls, "asks": asks}
+            return Episode(**fields)
         except (KeyError, TypeError) as error:
             raise BadData(f"Not an episode: {error}.") from error
 
@@ -144,11 +156,10 @@ class Episode:
 
 
 def _read_call(values: dict[str, Any]) -> CallRecord:
-    tuples = {
-        name: tuple(values[name]) for name in ("prompt", "prompt_ids", "token_ids", "logprobs")
-    }
-    inputs = {
+    names = ("prompt", "prompt_ids", "token_ids", "logprobs")
+    tuples: dict[str, Any] = {name: tuple(values[name]) for name in names}
+    tuples["inputs"] = {
         name: value if isinstance(value, str) else tuple(value)
         for name, value in values["inputs"].items()
     }
-    return CallRecord(**{**values, **tuples, "inputs": inputs})
+    return CallRecord(**{**values, **tuples})

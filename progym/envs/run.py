@@ -75,8 +75,8 @@ class ProgramRun:
         """The pending call's (module, occurrence)."""
         return self.call.step_type if self.call else None
 
-    def reply(self, text: str) -> None:
-        """Answer the pending call with a completion and go on to the next call or the end."""
+    def reply(self, text: str) -> Call | None:
+        """Answer the pending call; gives the next one, or None at the end."""
         call = self.call
         assert call is not None, "the run has ended"
         completion = text if isinstance(text, Completion) else Completion(text)
@@ -88,6 +88,7 @@ class ProgramRun:
             self._end("parse_failure", reward=self._failure_reward, score=0.0)
         else:
             self._advance(parsed.fields)
+        return self.call
 
     def abandon(self, fault: str) -> None:
         """End the run for a fault outside it, such as a model that can't be reached."""
@@ -142,7 +143,7 @@ class ProgramRun:
             self._end("fault", reward=0.0, score=None, fault=f"{type(error).__name__}: {error}")
 
     def _drive(self, steps: Generator[Any, Any, Any], reply: Any) -> Any:
-        """Run a generator to its next invocation or to its result, answering requests on the way."""
+        """Run a generator to its next invocation or its result, answering requests on the way."""
         try:
             while True:
                 item = steps.send(reply)

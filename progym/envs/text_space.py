@@ -9,7 +9,9 @@ from gymnasium import Space
 from gymnasium.spaces import Tuple
 from gymnasium.vector.utils import batch_space
 
-_ALPHABET = np.array(list("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:\nßøé漢🙂"))
+_ALPHABET = np.array(
+    list("abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:\nßøé漢🙂")
+)
 
 
 class TextSpace(Space[str]):
@@ -45,5 +47,5 @@ class TextSpace(Space[str]):
 
 
 @batch_space.register(TextSpace)
-def _batch_text_space(space: TextSpace, n: int = 1) -> Tuple:
+def _batch_text_space(space: TextSpace, n: int = 1) -> Tuple[Any]:
     return Tuple(tuple(TextSpace(space.np_random) for _ in range(n)))

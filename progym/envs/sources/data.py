@@ -1,4 +1,4 @@
-"""What a source of data gives a task: one split's examples, a fingerprint, a corpus if there is one."""
+"""What a source of data gives a task: a split's examples, a fingerprint, perhaps a corpus."""
 
 from __future__ import annotations
 

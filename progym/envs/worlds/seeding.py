@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 SPLITS = ("train", "val", "test", "pretrain")
-"""What every world offers; "pretrain" is the text the tiny LM was trained on, disjoint from the rest."""
+"""What every world offers; "pretrain" is what the tiny LM learnt from, disjoint from the rest."""
 
 
 def generator(world: str, world_seed: int, split: str, *keys: int | str) -> np.random.Generator:
