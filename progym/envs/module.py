@@ -99,5 +99,8 @@ class Ask(NamedTuple):
 
 
 def ask(service: str, **request: object) -> Ask:
-    """Ask a service by name; the program yields what this returns: `titles = yield ask(...)`."""
+    """Make a request to a service by its name.
+
+    The program yields it: `titles = yield ask("retriever", query=query, k=3)`.
+    """
     return Ask(service, request)
