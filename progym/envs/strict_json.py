@@ -1,7 +1,8 @@
 """Reading and writing JSON without surprises: no NaN, no repeated keys, no text lost.
 
-Files are UTF-8. A lone surrogate, which a model may emit and UTF-8 can't hold, is written as its JSON
-escape and read back as itself; two that make a pair are read back as the character they stand for.
+Files are UTF-8. A lone surrogate, which a model may emit and UTF-8 can't hold, is written as its
+JSON escape and read back as itself; two that make a pair are read back as the character they
+stand for.
 """
 
 from __future__ import annotations
@@ -23,18 +24,17 @@ def dump_line(values: object) -> bytes:
 
 def parse_object(content: bytes, origin: str) -> dict[str, Any]:
     """Read one JSON object; raises BadData, naming `origin`, for anything else."""
-    try:
-        values: object = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse
-        )
-    except UnicodeDecodeError as error:
-        raise BadData(f"{origin}: not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
-    except RecursionError as error:
-        raise BadData(f"{origin}: nested too deeply.") from error
-    except ValueError as error:
-        raise BadData(f"{origin}: {_reason(error)}.") from error
+    values = _parse(content, origin)
     if not isinstance(values, dict):
-        raise BadData(f"{origin}: expected a JSON object, found {str(values)[:40]!r}.")
+        raise BadData(f"{origin}: expected a JSON object, found {values!r:.40}.")
+    return values  # pyright: ignore[reportUnknownVariableType]
+
+
+def parse_array(content: bytes, origin: str) -> list[Any]:
+    """Read one JSON array; raises BadData, naming `origin`, for anything else."""
+    values = _parse(content, origin)
+    if not isinstance(values, list):
+        raise BadData(f"{origin}: expected a JSON array, found {values!r:.40}.")
     return values  # pyright: ignore[reportUnknownVariableType]
 
 
@@ -44,6 +44,19 @@ def read_lines(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]
         if line.strip():
             origin = f"{path}:{number}"
             yield origin, parse_object(line, origin)
+
+
+def _parse(content: bytes, origin: str) -> object:
+    try:
+        return json.loads(
+            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse
+        )
+    except UnicodeDecodeError as error:
+        raise BadData(f"{origin}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    except RecursionError as error:
+        raise BadData(f"{origin}: nested too deeply.") from error
+    except ValueError as error:
+        raise BadData(f"{origin}: {_reason(error)}.") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

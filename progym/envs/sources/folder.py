@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from progym.envs.corpus import Corpus, Passage, normalize_title
 from progym.envs.errors import BadData, DataUnavailable
@@ -26,21 +27,32 @@ _Stamp = tuple[str, int, int]
 
 
 def load_folder(task: str, folder: Path, split: str) -> TaskData:
-    """Read one split of a folder; raises DataUnavailable for missing files, BadData for wrong content."""
+    """Read one split; raises DataUnavailable for missing files, BadData for wrong content."""
     layout = format_of(task)
     check_split(split)
     if not folder.is_dir():
         raise DataUnavailable(
-            f"There is no data folder {folder}. Make one with: progym data import {task} SOURCE {folder}"
+            f"There is no data folder {folder}. "
+            f"Make one with: progym data import {task} SOURCE {folder}"
         )
-    _check_description(task, _stamp(folder / "dataset.json", task))
-    examples, rows_digest = _read_split(task, _stamp(folder / f"{split}.jsonl", task))
+    description = _read_description(task, _stamp(folder / "dataset.json", task))
+    rows = _stamp(folder / f"{split}.jsonl", task)
+    examples, rows_digest = _read_split(task, rows)
+    expected = description.get("splits", {}).get(split, len(examples))
+    if len(examples) != expected:
+        raise BadData(
+            f"{rows[0]}: {len(examples)} rows, but dataset.json says {expected}: the file was cut "
+            "or edited. Import the release again, or correct 'splits'."
+        )
     if not layout.has_corpus:
         return TaskData(examples, rows_digest)
-    corpus = load_corpus(task, folder)
-    # The corpus is half of the question: the same claims over other passages are another task.
-    digest = hashlib.sha256(f"{rows_digest} {corpus.fingerprint}".encode()).hexdigest()
-    return TaskData(examples, digest, corpus)
+    return with_corpus(TaskData(examples, rows_digest), load_corpus(task, folder))
+
+
+def with_corpus(data: TaskData, corpus: Corpus) -> TaskData:
+    """Put examples over a corpus, which is half of the question and of the fingerprint."""
+    digest = hashlib.sha256(f"{data.fingerprint} {corpus.fingerprint}".encode()).hexdigest()
+    return TaskData(data.examples, digest, corpus)
 
 
 def load_corpus(task: str, folder: Path) -> Corpus:
@@ -48,7 +60,7 @@ def load_corpus(task: str, folder: Path) -> Corpus:
     return _read_corpus(_stamp(folder / "corpus.jsonl", task))
 
 
-def merge_passages(passages: list[Passage]) -> tuple[Passage, ...]:
+def merge_passages(passages: Iterable[Passage]) -> tuple[Passage, ...]:
     """Make titles NFC and unique: a title that returns has its new texts added to the first's."""
     texts: dict[str, list[str]] = {}
     for passage in passages:
@@ -65,8 +77,8 @@ def _stamp(path: Path, task: str) -> _Stamp:
         files = ", ".join(["dataset.json", *(f"{split}.jsonl" for split in SPLITS)])
         corpus = " and corpus.jsonl" if format_of(task).has_corpus else ""
         raise DataUnavailable(
-            f"{path} can't be read ({error.strerror}). A data folder for {task} holds {files}{corpus}; "
-            f"make one with: progym data import {task} SOURCE {path.parent}"
+            f"{path} can't be read ({error.strerror}). A data folder for {task} holds "
+            f"{files}{corpus}; make one with: progym data import {task} SOURCE {path.parent}"
         ) from error
     return (str(path.resolve()), status.st_mtime_ns, status.st_size)
 
@@ -79,7 +91,7 @@ def _content(stamp: _Stamp) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _check_description(task: str, stamp: _Stamp) -> None:
+def _read_description(task: str, stamp: _Stamp) -> dict[str, Any]:
     path = stamp[0]
     values: dict[str, Any] = parse_object(_content(stamp), path)
     if values.get("format") != FORMAT_VERSION:
@@ -92,6 +104,9 @@ def _check_description(task: str, stamp: _Stamp) -> None:
             f"{path}: this folder holds data for {values.get('task')!r}, not for {task!r}. "
             f"Give a folder made with: progym data import {task} SOURCE FOLDER"
         )
+    if not isinstance(values.get("splits", {}), dict):
+        raise BadData(f"{path}: 'splits' must be an object of row counts by split.")
+    return values
 
 
 @lru_cache(maxsize=16)
@@ -101,7 +116,7 @@ def _read_split(task: str, stamp: _Stamp) -> tuple[Examples, str]:
     for origin, values in read_lines(Path(stamp[0]), content):
         example = read_example(task, values, origin)
         if example.id in examples:
-            raise BadData(f"{origin}: id {example.id!r} stands twice; every row needs an id of its own.")
+            raise BadData(f"{origin}: id {example.id!r} stands twice; each row needs its own.")
         examples[example.id] = example
     if not examples:
         raise BadData(f"{stamp[0]}: a split needs at least one row; this one is empty.")
@@ -111,19 +126,24 @@ def _read_split(task: str, stamp: _Stamp) -> tuple[Examples, str]:
 @lru_cache(maxsize=4)
 def _read_corpus(stamp: _Stamp) -> Corpus:
     content = _content(stamp)
-    passages = [
-        _read_passage(values, origin) for origin, values in read_lines(Path(stamp[0]), content)
-    ]
+    passages = merge_passages(
+        read_passage(values, origin) for origin, values in read_lines(Path(stamp[0]), content)
+    )
     if not passages:
         raise BadData(f"{stamp[0]}: a corpus needs at least one passage; this one is empty.")
-    return Corpus(merge_passages(passages), hashlib.sha256(content).hexdigest())
+    return Corpus(passages, hashlib.sha256(content).hexdigest())
 
 
-def _read_passage(values: dict[str, Any], origin: str) -> Passage:
-    for name in ("title", "text"):
-        if not isinstance(values.get(name), str) or not values[name].strip():
+def read_passage(values: Mapping[str, Any], origin: str) -> Passage:
+    """Check one passage, whose text may be a list of sentences; raises BadData naming `origin`."""
+    title: Any = values.get("title")
+    text: Any = values.get("text")
+    if isinstance(text, list):
+        text = "".join(str(sentence) for sentence in cast("list[object]", text))
+    for name, value in (("title", title), ("text", text)):
+        if not isinstance(value, str) or not value.strip():
             raise BadData(
-                f"{origin}: a passage is an object with the texts 'title' and 'text', neither empty; "
-                f"{name!r} is {values.get(name)!r:.60}."
+                f"{origin}: a passage needs the texts 'title' and 'text', neither empty; "
+                f"{name!r} is {value!r:.60}."
             )
-    return Passage(values["title"], values["text"])
+    return Passage(str(title), str(text))

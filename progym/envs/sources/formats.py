@@ -1,4 +1,4 @@
-"""What the rows of each task hold, in our format: the keys, their types, and whether there is a corpus."""
+"""What the rows of each task hold, in our format: keys, types, and whether there is a corpus."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _read_part(
 ) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadData(f"{origin}: expected an object with {', '.join(keys)}, found {values!r:.60}.")
-    part: dict[str, Any] = values
+    part: dict[str, Any] = {**values}
     _check_keys(part, tuple(keys), origin, "it", others=others)
     for name, kind in keys.items():
         if kind is str:
