@@ -40,7 +40,7 @@ class Call:
         """The call rendered with the module's own instruction and no demos."""
         return render(self)
 
-    @cached_property
+    @property
     def text(self) -> str:
         """The messages' contents with a blank line between them: what `env.step` observes."""
         system, user = self.messages
