@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import gymnasium
@@ -14,6 +15,7 @@ from progym.envs.errors import BadValue, unknown
 from progym.envs.examples import Examples
 from progym.envs.program import GoldPolicy, Program, ScoreFunction, Service
 from progym.envs.records import AskRecord, Episode
+from progym.envs.rendering import Call
 from progym.envs.run import Limits, ProgramRun
 from progym.envs.text_space import TextSpace
 
@@ -123,11 +125,22 @@ class ProgramEnv(gymnasium.Env[str, str]):
             return None
         return self._run.call.text if self._run.call else ""
 
+    @property
+    def pending_call(self) -> Call:
+        """The call that the next step answers; raises ResetNeeded where there is none."""
+        if self._run is None or self._run.call is None:
+            raise ResetNeeded("The episode has ended (or none was begun): call reset() first.")
+        return self._run.call
+
     def gold_fields(self) -> Mapping[str, str]:
         """Write the pending call's right output fields; raises BadValue where no gold is known."""
         if self.gold is None or self._run is None or self._run.call is None:
             raise BadValue("There is no pending call, or this task has no gold policy.")
         return self.gold(self._run.example, self._run.call)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave a begun episode behind: a running program can't be pickled; reset the copy."""
+        return {**self.__dict__, "_run": None}
 
     def _observe(self, run: ProgramRun) -> tuple[str, dict[str, Any]]:
         info: dict[str, Any] = {"example_id": run.example.id}
@@ -170,5 +183,14 @@ def _check_answers(answers: object) -> Sequence[AskRecord] | None:
 
 
 def _json_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what can make the same environment again from a file; objects can't."""
-    return json.loads(json.dumps(dict(kwargs)))
+    """Keep what makes the same environment again; of an object only its class's name."""
+    return {
+        name: json.loads(json.dumps(value, default=_name_of, allow_nan=False))
+        for name, value in kwargs.items()
+    }
+
+
+def _name_of(value: object) -> object:
+    if isinstance(value, PurePath):
+        return str(value)
+    return {"object": f"{type(value).__module__}.{type(value).__qualname__}"}

@@ -7,10 +7,10 @@ not run anything, it makes the invocation that the program hands to its environm
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from progym.envs.errors import BadValue, ProgramFault
 
@@ -76,7 +76,21 @@ class Module:
             raise ProgramFault(
                 f"Module {self.name!r} takes {sorted(self.input_names)}, not {sorted(inputs)}."
             )
+        for name, value in inputs.items():
+            if type(value) is not str:
+                inputs[name] = self._read_items(name, value)
         return Invocation(self, inputs)
+
+    def _read_items(self, name: str, value: object) -> Value:
+        if isinstance(value, str):
+            return str(value)
+        if isinstance(value, (list, tuple)):
+            items = tuple(cast("Sequence[object]", value))
+            if all(isinstance(item, str) for item in items):
+                return cast("tuple[str, ...]", items)
+        raise ProgramFault(
+            f"Input {name!r} of module {self.name!r} takes a text or several, got {value!r:.60}."
+        )
 
     @cached_property
     def input_names(self) -> frozenset[str]:

@@ -50,7 +50,7 @@ def _sections(module: Module, text: str) -> list[tuple[Field, str]]:
     for match in pattern.finditer(text):
         if field is not None:
             sections.append((field, text[start : match.start()]))
-        field, start = by_label[match.group(1).lower()], match.end()
+        field, start = by_label[match["label"].lower()], match.end()
         if field.name in seen:
             return sections
         seen.add(field.name)
@@ -63,8 +63,14 @@ def _sections(module: Module, text: str) -> list[tuple[Field, str]]:
 def _labels(module: Module) -> tuple[re.Pattern[str], dict[str, Field]]:
     by_label = {field.label.lower(): field for field in module.outputs}
     names = "|".join(re.escape(label) for label in sorted(by_label, key=len, reverse=True))
-    # Markdown around a label ("**Label:**", "- Label:") is common and means nothing.
-    pattern = re.compile(rf"^[ \t>*#-]*({names})[ \t*]*:[ \t*]*", re.IGNORECASE | re.MULTILINE)
+    # Markdown around a label ("**Label:**", "- Label:") is common and means nothing; stars after
+    # the label are part of it only where the same stars stand before it. Possessive quantifiers
+    # keep a completion of nothing but blanks from taking quadratic time.
+    pattern = re.compile(
+        rf"^[ \t>#-]*+(?:\*[ \t]++)?+(?P<stars>\*{{0,3}})[ \t]*+(?P<label>{names})"
+        rf"[ \t]*+(?:(?P=stars)[ \t]*+)?:(?P=stars)?[ \t]*+",
+        re.IGNORECASE | re.MULTILINE,
+    )
     return pattern, by_label
 
 
@@ -79,7 +85,9 @@ def _choices(module: Module) -> dict[str, dict[str, str]]:
 def _accept(module: Module, field: Field, value: str) -> str | None:
     value = value.strip()
     if field.choices:
-        return _choices(module)[field.name].get(value.strip("\"'`*<>. \t\n").casefold())
+        choices = _choices(module)[field.name]
+        plain = value.casefold()
+        return choices.get(plain) or choices.get(plain.strip("\"'`*<>. \t\n"))
     return value or None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from progym.envs.errors import BadValue
@@ -49,10 +50,14 @@ class Service(Protocol):
     not `deterministic` (an endpoint) is answered from the record when an episode is replayed.
     """
 
-    deterministic: bool
+    @property
+    def deterministic(self) -> bool:
+        """Whether equal requests get equal answers, bit for bit, on any machine."""
+        ...
 
-    def answer(self, **request: Any) -> Any:
-        """Answer one request."""
+    # `*_` lets a service name the parameters that it takes: with it the types are "any arguments".
+    def answer(self, *_: Any, **request: Any) -> Any:
+        """Answer one request, given by keywords."""
         ...
 
 
@@ -74,3 +79,8 @@ class Program:
         names = [module.name for module in self.modules]
         if len(set(names)) != len(names):
             raise BadValue(f"A program's modules need names of their own, found {names}.")
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The modules' names; a pickled program has modules of its own, so names identify them."""
+        return frozenset(module.name for module in self.modules)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from progym.envs.errors import BadData
 from progym.envs.module import Value
+from progym.envs.record_types import check_ask, check_call, check_episode
 from progym.envs.rendering import Message
 
 SCHEMA_VERSION = 1
@@ -140,10 +141,10 @@ class Episode:
             )
         try:
             calls = tuple(_read_call(call) for call in values["calls"])
-            asks = tuple(AskRecord(**entry) for entry in values["asks"])
-            fields: dict[str, Any] = {**values, "calls": calls, "asks": asks}
+            asks = tuple(AskRecord(**check_ask(entry)) for entry in values["asks"])
+            fields: dict[str, Any] = {**check_episode(values), "calls": calls, "asks": asks}
             return Episode(**fields)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise BadData(f"Not an episode: {error}.") from error
 
     @property
@@ -156,10 +157,8 @@ class Episode:
 
 
 def _read_call(values: dict[str, Any]) -> CallRecord:
-    names = ("prompt", "prompt_ids", "token_ids", "logprobs")
-    tuples: dict[str, Any] = {name: tuple(values[name]) for name in names}
-    tuples["inputs"] = {
-        name: value if isinstance(value, str) else tuple(value)
-        for name, value in values["inputs"].items()
-    }
-    return CallRecord(**{**values, **tuples})
+    checked = check_call(values)
+    checked["prompt"] = tuple(
+        Message(role=message["role"], content=message["content"]) for message in checked["prompt"]
+    )
+    return CallRecord(**checked)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from progym.envs.parsing import Parsed, parse
 from progym.envs.program import Example, Program, Score, ScoreFunction, Service
 from progym.envs.records import AskRecord, CallRecord, Completion, Status
 from progym.envs.rendering import Call
+from progym.envs.strict_json import to_json_value
 
 logger = logging.getLogger(__name__)
 
@@ -133,11 +135,8 @@ class ProgramRun:
             score = self._score(self.example, invocation)
             if isinstance(score, Generator):
                 score = self._drive(score, None)
-            if not isinstance(score, Score) or not 0.0 <= score.value <= 1.0:
-                raise ProgramFault(
-                    f"A score must be a Score with a value in [0, 1], got {score!r}."
-                )
-            self._end("ok", reward=score.value, score=score.value, metrics=score.metrics)
+            value, metrics = _check_score(score)
+            self._end("ok", reward=value, score=value, metrics=metrics)
         except Exception as error:  # the boundary between a program's faults and the agent
             logger.warning("Episode of %s failed: %r", self.example.id, error, exc_info=True)
             self._end("fault", reward=0.0, score=None, fault=f"{type(error).__name__}: {error}")
@@ -163,8 +162,8 @@ class ProgramRun:
             return self._end("truncated", reward=0.0, score=0.0)
         if limits.max_tokens is not None and self._completion_tokens >= limits.max_tokens:
             return self._end("truncated", reward=0.0, score=0.0)
-        if invocation.module not in self._program.modules:
-            raise unknown("module", name, (module.name for module in self._program.modules))
+        if name not in self._program.names:
+            raise unknown("module", name, self._program.names)
         occurrence = self._occurrences.get(name, 0)
         self._occurrences[name] = occurrence + 1
         self.call = Call(invocation.module, occurrence, invocation.inputs)
@@ -181,8 +180,12 @@ class ProgramRun:
     ) -> None:
         self.call, self.status, self.reward, self.score = None, status, float(reward), score
         self.metrics, self.fault = metrics or {}, fault
-        if self._steps is not None:
+        if self._steps is None:
+            return
+        try:
             self._steps.close()
+        except Exception as error:  # the episode has ended; its clean-up can't change the outcome
+            logger.warning("Clean-up of %s failed: %r", self.example.id, error, exc_info=True)
 
     def _answer(self, request: Ask) -> Any:
         service = self._services.get(request.service)
@@ -192,8 +195,10 @@ class ProgramRun:
             answer = self._recorded_answer(request)
         else:
             answer = self._ask(service, request)
-        self.asks.append(AskRecord(request.service, request.request, answer))
-        return answer
+        # The record gets copies: what a program does with its answers must not change the record.
+        asked = {name: to_json_value(value) for name, value in request.request.items()}
+        self.asks.append(AskRecord(request.service, asked, to_json_value(answer)))
+        return to_json_value(answer)
 
     def _ask(self, service: Service, request: Ask) -> Any:
         for attempt in range(self._limits.service_retries + 1):
@@ -212,11 +217,20 @@ class ProgramRun:
         position = len(self.asks)
         if position < len(self._answers):
             recorded = self._answers[position]
-            if (recorded.service, dict(recorded.request)) == (
-                request.service,
-                dict(request.request),
-            ):
+            asked = {name: to_json_value(value) for name, value in request.request.items()}
+            if (recorded.service, recorded.request) == (request.service, asked):
                 return recorded.answer
         raise ServiceFault(
             f"Request {position} to {request.service!r} is not in the record: the run has drifted."
         )
+
+
+def _check_score(score: object) -> tuple[float, Mapping[str, float]]:
+    """Bring a score to plain numbers, such as JSON holds; raises ProgramFault for anything else."""
+    if not isinstance(score, Score) or not 0.0 <= score.value <= 1.0:
+        raise ProgramFault(f"A score must be a Score with a value in [0, 1], got {score!r}.")
+    metrics = {name: float(value) for name, value in score.metrics.items()}
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ProgramFault(f"Metric {name!r} must be a finite number, got {value}.")
+    return float(score.value), metrics

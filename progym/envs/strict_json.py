@@ -8,11 +8,12 @@ stand for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-from progym.envs.errors import BadData
+from progym.envs.errors import BadData, ProgramFault
 
 
 def dump_line(values: object) -> bytes:
@@ -20,6 +21,23 @@ def dump_line(values: object) -> bytes:
     text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # Inside a JSON string "\ud800" is both what this error handler writes and JSON's own escape.
     return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def to_json_value(value: object) -> Any:
+    """Copy a value as JSON holds it, tuples as lists; raises ProgramFault for other types."""
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, (list, tuple)):
+        return [to_json_value(item) for item in cast("Sequence[object]", value)]
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value).items()
+        if all(isinstance(name, str) for name, _ in items):
+            return {str(name): to_json_value(item) for name, item in items}
+    raise ProgramFault(f"Requests and answers of services are JSON values, found {value!r:.60}.")
 
 
 def parse_object(content: bytes, origin: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from progym.envs.errors import BadData, BadValue, DataUnavailable, MissingExtra
 from progym.envs.examples import Examples
@@ -106,8 +106,7 @@ def fetch_file(file: HubFile) -> Path:
     import huggingface_hub
 
     if file.address:
-        path: Any = datasets.DownloadManager().download(file.address)
-        return Path(path)
+        return Path(cast("str", datasets.DownloadManager().download(file.address)))
     return Path(
         huggingface_hub.hf_hub_download(
             file.repository, file.name, repo_type="dataset", revision=file.revision
