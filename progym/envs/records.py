@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from progym.envs.errors import BadData
@@ -130,7 +130,13 @@ class Episode:
 
     def to_json(self) -> dict[str, Any]:
         """Give the episode as plain JSON values."""
-        return asdict(self)
+        return {
+            **vars(self),
+            "env_kwargs": dict(self.env_kwargs),
+            "metrics": dict(self.metrics),
+            "calls": [_call_to_json(call) for call in self.calls],
+            "asks": [{**vars(ask), "request": dict(ask.request)} for ask in self.asks],
+        }
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Episode:
@@ -154,6 +160,11 @@ class Episode:
         del values["seconds"]
         text = json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _call_to_json(call: CallRecord) -> dict[str, Any]:
+    # By hand: `dataclasses.asdict` copies every token id on its own, which took most of recording.
+    return {**vars(call), "fields": dict(call.fields), "inputs": dict(call.inputs)}
 
 
 def _read_call(values: dict[str, Any]) -> CallRecord:
