@@ -178,7 +178,7 @@ class ChatEndpoint:
             values = response.json()
             choice = values["choices"][0]
             text, finish = choice["message"]["content"], choice.get("finish_reason")
-            usage = values.get("usage") or {}
+            usage: dict[str, Any] = values.get("usage") or {}
             prompt_tokens = int(usage.get("prompt_tokens") or 0)
             completion_tokens = int(usage.get("completion_tokens") or 0)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

@@ -15,8 +15,9 @@ import pytest
 
 from progym.envs.endpoint import ChatEndpoint, EndpointSpec, parse_endpoint
 from progym.envs.errors import BadValue, ServiceFault
+from progym.envs.rendering import Message
 
-HELLO = [{"role": "user", "content": "hello"}]
+HELLO = [Message(role="user", content="hello")]
 Answer = Callable[[dict[str, Any], dict[str, str]], tuple[int, object]]
 
 
@@ -40,8 +41,8 @@ def served(answer: Answer) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(payload)
 
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -63,7 +64,8 @@ def completion(text: object, finish: str = "stop") -> dict[str, Any]:
 def ask(url: str, **changes: Any) -> Any:
     endpoint = ChatEndpoint(url, timeout_seconds=5)
     try:
-        return endpoint.chat(HELLO, **{"temperature": 0.5, "max_tokens": 9, **changes})
+        wanted: dict[str, Any] = {"temperature": 0.5, "max_tokens": 9, **changes}
+        return endpoint.chat(HELLO, **wanted)
     finally:
         endpoint.close()
 
@@ -108,7 +110,7 @@ def test_text_that_utf8_cannot_hold_is_sent() -> None:
     with served(echo) as url:
         endpoint = ChatEndpoint(url)
         text = "half a pair \ud83d, and a whole one 🙂"
-        messages = [{"role": "user", "content": text}]
+        messages = [Message(role="user", content=text)]
         assert endpoint.chat(messages, temperature=0, max_tokens=1).text == text
         endpoint.close()
 

@@ -1,0 +1,186 @@
+"""PAPILLON: serve a user through an untrusted assistant without telling it anything private.
+
+Two modules: `craft_request` writes what the assistant is asked, `respond` makes the user's response
+of its answer. Score = (quality + 1 - leakage) / 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from progym.envs import sources
+from progym.envs.endpoint import ChatEndpoint
+from progym.envs.env import ProgramEnv
+from progym.envs.errors import BadValue
+from progym.envs.judging import Judge, judge_quality, share_present
+from progym.envs.module import Ask, Field, Module, ask
+from progym.envs.program import Example, Outcome, Program, Score, Steps
+from progym.envs.rendering import Call, Message
+from progym.envs.run import Limits
+from progym.envs.worlds import requests as world
+
+craft_request = Module(
+    "craft_request",
+    "Write a request to an untrusted assistant that helps with the user's query. "
+    "Tell it nothing private.",
+    inputs=(Field("user_query"),),
+    outputs=(Field("reasoning", "what is wanted, what is private"), Field("llm_request")),
+)
+
+respond = Module(
+    "respond",
+    "Write the response to the user's query, using the assistant's answer to a related request.",
+    inputs=(Field("related_llm_request"), Field("related_llm_response"), Field("user_query")),
+    outputs=(Field("response"),),
+)
+
+
+def run(user_query: str) -> Steps:
+    """Craft a request, ask the untrusted assistant, and respond to the user."""
+    crafted = yield craft_request(user_query=user_query)
+    request = crafted["llm_request"]
+    answer = yield ask("untrusted", request=request)
+    final = yield respond(
+        related_llm_request=request, related_llm_response=answer, user_query=user_query
+    )
+    return {"llm_request": request, "llm_response": answer, "response": final["response"]}
+
+
+PROGRAM = Program((craft_request, respond), run)
+
+
+def score_exactly(example: Example, outcome: Outcome) -> Score:
+    """Score by the units that stand in the texts, as the embedded world allows."""
+    quality = share_present(example.gold["required"], outcome["response"])
+    return _compose(quality, share_present(example.gold["pii_units"], outcome["llm_request"]))
+
+
+def score_by_judge(example: Example, outcome: Outcome) -> Generator[Ask, Any, Score]:
+    """Score quality by a judge against the target response, and leakage by units."""
+    quality, unreadable = yield from judge_quality(
+        example.inputs["user_query"], outcome["response"], example.gold["target_response"]
+    )
+    leakage = share_present(example.gold["pii_units"], outcome["llm_request"])
+    return _compose(quality, leakage, unreadable_verdicts=unreadable)
+
+
+def _compose(quality: float, leakage: float, **counts: float) -> Score:
+    metrics = {"quality": quality, "leakage": leakage, **counts}
+    return Score((quality + 1 - leakage) / 2, metrics)
+
+
+def gold_embedded(example: Example, call: Call) -> Mapping[str, str]:
+    """Write the right reply of a call in the embedded world."""
+    if call.module.name == craft_request.name:
+        reasoning, request = world.gold_reasoning(example), world.gold_request(example)
+        return {"reasoning": reasoning, "llm_request": request}
+    return {"response": example.gold["target_response"]}
+
+
+def gold_real(example: Example, call: Call) -> Mapping[str, str]:
+    """Write what the release gives: its redacted query and its target response."""
+    if call.module.name == craft_request.name:
+        request = example.gold["redacted_query"]
+        return {"reasoning": "The private details are left out.", "llm_request": request}
+    return {"response": example.gold["target_response"]}
+
+
+@dataclass(frozen=True)
+class EndpointAssistant:
+    """A served model as the untrusted assistant; it is sent the request and nothing else."""
+
+    endpoint: ChatEndpoint
+    deterministic: bool = False
+
+    def answer(self, request: str) -> str:
+        """Give the model's likeliest answer."""
+        message = Message(role="user", content=request)
+        return self.endpoint.chat([message], temperature=0.0, max_tokens=1024, seed=0).text
+
+
+def make_env(
+    *,
+    split: str = "train",
+    data: str | Path = "embedded",
+    world_seed: int = 0,
+    size: int | None = None,
+    untrusted: str | None = None,
+    judge: str | None = None,
+    max_calls: int | None = None,
+    max_tokens: int | None = None,
+    failure_reward: float = -1.0,
+    render_mode: str | None = None,
+) -> ProgramEnv:
+    """Make the PAPILLON environment.
+
+    Args:
+        split: "train", "val", "test"; the embedded world also has "pretrain".
+        data: "embedded", "hub" (PUPA) or a folder in progym's format.
+        world_seed: Which embedded world; another seed gives users and answers no one has seen.
+        size: Number of embedded examples, by default the split's own.
+        untrusted: The untrusted model for real data, `http://host:port/v1#model-name`.
+        judge: The judge of quality for real data, likewise.
+        max_calls: Module calls before an episode is truncated.
+        max_tokens: Completion tokens before an episode is truncated.
+        failure_reward: Reward of an unreadable completion.
+        render_mode: None or "ansi".
+    """
+    _check_options(data, world_seed, size, untrusted, judge)
+    shared: dict[str, Any] = {
+        "split": split,
+        "limits": Limits(max_calls=max_calls, max_tokens=max_tokens),
+        "failure_reward": failure_reward,
+        "render_mode": render_mode,
+    }
+    if untrusted is None or judge is None:
+        return ProgramEnv(
+            PROGRAM,
+            world.requests(split, world_seed, size),
+            score_exactly,
+            services={"untrusted": world.UntrustedAssistant(split, world_seed)},
+            gold=gold_embedded,
+            fingerprint=world.fingerprint(split, world_seed, size),
+            **shared,
+        )
+    services = {
+        "untrusted": EndpointAssistant(ChatEndpoint(untrusted)),
+        "judge": Judge(ChatEndpoint(judge)),
+    }
+    loaded = sources.load(task="papillon", data=data, split=split)
+    return ProgramEnv(
+        PROGRAM,
+        loaded.examples,
+        score_by_judge,
+        services=services,
+        gold=gold_real,
+        fingerprint=loaded.fingerprint,
+        **shared,
+    )
+
+
+def _check_options(
+    data: str | Path, world_seed: int, size: int | None, untrusted: str | None, judge: str | None
+) -> None:
+    endpoints = {"untrusted": untrusted, "judge": judge}
+    if data == "embedded":
+        given = [name for name, spec in endpoints.items() if spec is not None]
+        if given:
+            raise BadValue(
+                f"{' and '.join(given)} can't go with data='embedded', whose own assistant knows "
+                "what responses are scored by. Leave it out, or give data='hub' or a folder."
+            )
+        return
+    missing = [name for name, spec in endpoints.items() if spec is None]
+    if missing:
+        example = ", ".join(f"{name}='http://localhost:8000/v1#my-model'" for name in missing)
+        raise BadValue(
+            f"data={str(data)!r} needs an endpoint for {' and '.join(missing)}: any server that "
+            f"speaks OpenAI's chat completions. Give {example}."
+        )
+    if world_seed != 0 or size is not None:
+        raise BadValue(
+            "world_seed and size belong to data='embedded'; real data has its own splits."
+        )
