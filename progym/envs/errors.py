@@ -46,6 +46,10 @@ class ProgramFault(ProgymError, RuntimeError):
     """A bug in a program, reward or scripted policy, as against a mistake of the model."""
 
 
+class TrainingDiverged(ProgymError, ArithmeticError):
+    """A loss or gradient that is not a finite number; the weights keep their last good values."""
+
+
 class MissingExtra(ProgymError, ImportError):
     """An optional package that is not installed; the message names the extra to install."""
 

@@ -1,0 +1,80 @@
+"""The episodes of an mmGRPO run, on train and on val, and the account of what they cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from progym.agents.grpo.config import GrpoConfig
+from progym.agents.grpo.drawing import draw_examples
+from progym.agents.grpo.metrics import mean_score
+from progym.agents.model import LanguageModel, Sampling
+from progym.agents.policy import Policy
+from progym.agents.rollouts import RolloutRequest, requests_for, roll_out
+from progym.agents.seeding import derive_seed
+from progym.agents.stage import Cost, CurvePoint, Task, cost_of
+from progym.envs.env import ProgramEnv
+from progym.envs.errors import BadValue, ServiceFault
+from progym.envs.records import Episode
+
+
+class Explorer:
+    """Runs a policy whose weights change under it; `cost` and `curve` grow with every call."""
+
+    def __init__(
+        self, task: Task, policy: Policy, model: LanguageModel, *, config: GrpoConfig, seed: int
+    ) -> None:
+        self.cost, self.curve = Cost(), list[CurvePoint]()
+        self._task, self._policy, self._model = task, policy, model
+        self._config, self._seed = config, seed
+        self._train_ids = _ids_of(task, "train")
+        self._val_ids = _ids_of(task, "val")[: config.eval_examples] if config.eval_every else ()
+
+    def train(self, step: int) -> list[Episode]:
+        """Run the rollouts of a step, counted from 0, at the config's temperature."""
+        config = self._config
+        ids = draw_examples(self._train_ids, step, count=config.examples_per_step, seed=self._seed)
+        requests = requests_for(
+            ids, repeats=config.rollouts, seed=derive_seed(self._seed, "rollouts", step)
+        )
+        return self._run("train", requests, step, config.temperature)
+
+    def validate(self, step: int) -> float:
+        """Evaluate after `step` steps, taking the likeliest tokens; gives the mean score."""
+        requests = requests_for(
+            self._val_ids, repeats=1, seed=derive_seed(self._seed, "validation")
+        )
+        self._run("val", requests, step, 0.0)
+        return self.curve[-1].score
+
+    def _run(
+        self, split: str, requests: Sequence[RolloutRequest], step: int, temperature: float
+    ) -> list[Episode]:
+        started = time.perf_counter()
+        episodes = roll_out(
+            lambda: self._task.make(split),
+            self._model,
+            self._policy.prompts,
+            requests,
+            sampling=Sampling(temperature, self._config.max_completion_length),
+        )
+        self.cost += cost_of(episodes, time.perf_counter() - started)
+        score = mean_score(episodes)
+        if score is None:
+            raise ServiceFault(
+                f"All {len(episodes)} {split} episodes of step {step} ended in faults, the first: "
+                f"{episodes[0].fault}. Mend what failed and run again."
+            )
+        self.curve.append(CurvePoint(step, self.cost.rollouts, score, split))
+        return episodes
+
+
+def _ids_of(task: Task, split: str) -> tuple[str, ...]:
+    env = task.make(split)
+    try:
+        program = env.unwrapped
+        if not isinstance(program, ProgramEnv):
+            raise BadValue(f"{task.env_id} lists no examples, so mmgrpo can't draw from them.")
+        return program.examples.ids
+    finally:
+        env.close()

@@ -1,0 +1,132 @@
+"""Log-probabilities of completions with every distinct token computed once.
+
+Rows that begin alike (the rollouts of one prompt, the calls of one module) are packed as trees, so
+a step costs as much as its distinct tokens. Models whose layers look at tokens in other ways than
+plain causal attention can't be packed; `can_pack` tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from progym.agents.grpo.packing import Pack, pack
+
+PACK_TOKENS = 512
+"""Tokens of one forward pass; attention within it is quadratic."""
+
+LIVE_BYTES = 1 << 30
+"""Activations kept for the backward pass; what goes beyond is computed again there."""
+
+_ACTIVATIONS = 48
+"""Values kept for each token, layer and hidden unit, adapters included: measured 40, rounded up."""
+
+Model = Callable[..., Any]
+Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""Prompt ids and completion ids of each row."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per token, (B, C), zero where a row has no token; entropies carry no gradient."""
+
+    logprobs: torch.Tensor
+    entropies: torch.Tensor
+
+
+def score_rows(model: Model, rows: Rows, *, width: int, temperature: float, config: Any) -> Scores:
+    """Score the completions of rows, padded to `width`, under the distribution at a temperature.
+
+    Equal to scoring each row alone, up to rounding.
+    """
+    sequences = [(*prompt, *tokens)[:-1] for prompt, tokens in rows if tokens]
+    origins = [row for row, (_, tokens) in enumerate(rows) if tokens]
+    live = LIVE_BYTES // (_ACTIVATIONS * 4 * config.num_hidden_layers * config.hidden_size)
+    places: list[torch.Tensor] = []
+    scored: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for packed in pack(sequences, PACK_TOKENS):
+        entries = [(origins[index], path) for index, path in packed.paths.items()]
+        nodes, labels, where = _targets(rows, entries, width)
+        forward = partial(_forward, model, packed, nodes, labels, temperature)
+        live -= len(packed.token_ids)
+        if live < 0 and torch.is_grad_enabled():
+            scored.append(checkpoint(forward, use_reentrant=False))
+        else:
+            scored.append(forward())
+        places.append(where)
+    return _scatter(scored, places, len(rows), width)
+
+
+def can_pack(model: Model, config: Any) -> bool:
+    """Try whether the model sees only what a tree mask lets it see."""
+    values: dict[str, Any] = config.to_dict()
+    windows = ["sliding_attention"] if values.get("sliding_window") else []
+    if set(values.get("layer_types") or windows) - {"full_attention"}:
+        return False
+    if config._attn_implementation not in ("sdpa", "eager"):  # no public name
+        return False
+    tokens = [5 % config.vocab_size, 3 % config.vocab_size, 4 % config.vocab_size]
+    rows = [(tokens, tokens[:1]), (tokens, tokens[1:]), (tokens[:2], tokens)]
+    score = partial(score_rows, model, width=3, temperature=1.0, config=config)
+    with torch.no_grad():
+        together = score(rows).logprobs
+        alone = torch.cat([score([row]).logprobs for row in rows])
+    tolerance = 100 * torch.finfo(together.dtype).eps * float(alone.abs().max())
+    return bool((together - alone).abs().max() <= max(tolerance, 1e-4))
+
+
+def _targets(
+    rows: Rows, entries: list[tuple[int, list[int]]], width: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """For each completion token: the node that predicts it, its id, its place in (B * C)."""
+    nodes: list[int] = []
+    labels: list[int] = []
+    places: list[int] = []
+    for row, path in entries:
+        prompt, tokens = rows[row]
+        nodes.extend(path[len(prompt) - 1 :])
+        labels.extend(tokens)
+        places.extend(range(row * width, row * width + len(tokens)))
+    return torch.tensor(nodes), torch.tensor(labels), torch.tensor(places)
+
+
+def _forward(
+    model: Any, packed: Pack, nodes: torch.Tensor, labels: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    device, dtype = model.device, model.dtype
+    ends = torch.tensor(packed.ends, device=device)
+    order = torch.arange(len(packed.token_ids), device=device)
+    seen = (order[None, :] <= order[:, None]) & (order[:, None] < ends[None, :])  # (L, L)
+    mask = torch.zeros(seen.shape, dtype=dtype, device=device)
+    mask.masked_fill_(~seen, torch.finfo(dtype).min)
+    distinct, inverse = torch.unique(nodes.to(device), return_inverse=True)
+    logits = model(
+        input_ids=torch.tensor([packed.token_ids], device=device),
+        position_ids=torch.tensor([packed.positions], device=device),
+        attention_mask=mask[None, None],
+        logits_to_keep=distinct,
+        use_cache=False,
+    ).logits[0]  # (distinct nodes, V)
+    exact = torch.promote_types(logits.dtype, torch.float32)
+    logprobs = torch.log_softmax(logits.to(exact) / temperature, dim=-1)
+    with torch.no_grad():
+        entropies = -(logprobs.exp() * logprobs).sum(-1)
+    return logprobs[inverse, labels.to(device)], entropies[inverse]
+
+
+def _scatter(
+    scored: list[tuple[torch.Tensor, torch.Tensor]],
+    places: list[torch.Tensor],
+    rows: int,
+    width: int,
+) -> Scores:
+    where = torch.cat(places).to(scored[0][0].device)
+    blank = torch.zeros(rows * width, device=where.device, dtype=scored[0][0].dtype)
+    logprobs = blank.scatter(0, where, torch.cat([values for values, _ in scored]))
+    entropies = blank.scatter(0, where, torch.cat([values for _, values in scored]))
+    return Scores(logprobs.view(rows, width), entropies.view(rows, width))

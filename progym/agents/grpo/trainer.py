@@ -1,0 +1,177 @@
+"""TRL's GRPOTrainer with our groups in: its losses, reference model, optimizer and logging stay.
+
+TRL asks once a step for completions; here that runs episodes and gives rows of any number instead.
+A step is one micro-batch to TRL, so its losses need no correction for splitting; memory is bounded
+where rows are scored. Importing this takes seconds (TRL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig as TrlConfig
+from trl import GRPOTrainer
+from trl.trainer.utils import use_adapter
+
+from progym.agents.grpo.batch import Batch, Tensors, to_tensors
+from progym.agents.grpo.scoring import can_pack, score_rows
+from progym.envs.errors import TrainingDiverged
+
+MakeBatch = Callable[[int], Batch]
+"""Runs the episodes of a step, counted from 0, with the current weights, and gives its rows."""
+
+
+class GroupTrainer(GRPOTrainer):
+    """Trains on the rows that `make_batch` gives, one optimizer step (or num_iterations) on each.
+
+    Args:
+        model: A causal LM or a PEFT model around one; `make_batch` samples from the same object.
+        args: TRL's own configuration, with gradient_accumulation_steps 1.
+        make_batch: Called in eval mode.
+        tokenizer: For its pad id.
+        peft_config: Makes a new adapter; None where the model has one.
+        callbacks: TRL's callbacks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrlConfig,
+        *,
+        make_batch: MakeBatch,
+        tokenizer: Any,
+        peft_config: Any = None,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        per_step = args.generation_batch_size // args.num_generations
+        rows = Dataset.from_dict({"prompt": [""] * (args.max_steps * per_step)})
+        super().__init__(
+            model=model,
+            reward_funcs=_no_reward,
+            args=args,
+            train_dataset=rows,  # TRL counts its rows; nothing reads them
+            processing_class=tokenizer,
+            peft_config=peft_config,
+            callbacks=list(callbacks),
+        )
+        self.remove_callback(PrinterCallback)
+        self.modules: list[str] = []
+        self.module_entropies: dict[str, float] = {}
+        self._make_batch = make_batch
+        self._entropies: torch.Tensor | None = None
+        self._packs = can_pack(self.model, self.model.config)
+
+    def _send_telemetry(self) -> None:
+        """Send nothing."""
+
+    def _generate_and_score_completions(self, inputs: list[Any]) -> Tensors:  # noqa: ARG002
+        self.model.eval()
+        batch = self._make_batch(self.state.global_step // self.num_iterations)
+        self.model.train()
+        new = sorted({row.module for row in batch.rows} - set(self.modules))
+        self.modules.extend(new)
+        tensors = to_tensors(batch, self.modules, self._tokenizer.pad_token_id)
+        tensors = {name: values.to(self.accelerator.device) for name, values in tensors.items()}
+        with torch.no_grad():
+            if self.num_iterations > 1:
+                tensors["old_per_token_logps"] = self._logprobs(tensors)
+            if self.beta:
+                with self._reference():
+                    tensors["ref_per_token_logps"] = self._logprobs(tensors)
+        return tensors
+
+    def _reference(self) -> AbstractContextManager[None]:
+        """The policy the run started from: TRL's copy of a given adapter, else no adapter."""
+        model = self.accelerator.unwrap_model(self.model)
+        return use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None)
+
+    def _logprobs(self, tensors: Tensors) -> torch.Tensor:
+        ids = torch.cat([tensors["prompt_ids"], tensors["completion_ids"]], dim=1)
+        mask = torch.cat([tensors["prompt_mask"], tensors["completion_mask"]], dim=1)
+        width = tensors["completion_ids"].size(1)
+        return self._get_per_token_logps_and_entropies(self.model, ids, mask, width)[0]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        if not attention_mask[:, -logits_to_keep:].any():
+            blank = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
+            # Joined to the weights, so that a step without rows has gradients: zeros, like TRL.
+            idle = sum(p.sum() for p in model.parameters() if p.requires_grad)
+            return blank + 0.0 * idle, blank, None
+        if not self._packs:
+            found = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, **kwargs
+            )
+            self._entropies = found[1]
+            return found
+        rows = _unpad(input_ids, attention_mask, input_ids.size(1) - logits_to_keep)
+        with self.accelerator.autocast():
+            scores = score_rows(
+                model,
+                rows,
+                width=logits_to_keep,
+                temperature=self.temperature,
+                config=self.model.config,
+            )
+        self._entropies = scores.entropies
+        return scores.logprobs, scores.entropies, None
+
+    def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:
+        self._entropies = None
+        loss = super()._compute_loss(model, inputs) * inputs["loss_scale"]
+        self._note_entropies(inputs)
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(_diverged("The loss", float(loss), self.state.global_step))
+        return loss
+
+    def _note_entropies(self, inputs: Tensors) -> None:
+        """Keep each module's mean entropy over the tokens that were trained on."""
+        self.module_entropies = {}
+        if self._entropies is None:
+            return
+        for position, name in enumerate(self.modules):
+            mask = inputs["completion_mask"] * (inputs["module"] == position)[:, None]
+            if mask.any():
+                mean = (self._entropies * mask).sum() / mask.sum()
+                self.module_entropies[name] = float(mean)
+
+
+def check_gradients(model: Any, step: int) -> None:
+    """Raise TrainingDiverged for a gradient that is not finite, before any weight has moved."""
+    for parameter in model.parameters():
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+            raise TrainingDiverged(_diverged("A gradient", float("nan"), step))
+
+
+def _diverged(what: str, value: float, step: int) -> str:
+    return (
+        f"{what} of step {step} is {value}; the weights were not touched by it. "
+        "Lower learning_rate, or raise beta; the step's record is in metrics.jsonl."
+    )
+
+
+def _unpad(
+    ids: torch.Tensor, mask: torch.Tensor, prompt_width: int
+) -> list[tuple[list[int], list[int]]]:
+    rows: list[tuple[list[int], list[int]]] = []
+    for tokens, kept in zip(ids.tolist(), mask.bool().tolist(), strict=True):
+        places = [place for place, keep in enumerate(kept) if keep]
+        prompt = [tokens[place] for place in places if place < prompt_width]
+        rows.append((prompt, [tokens[place] for place in places if place >= prompt_width]))
+    return rows
+
+
+def _no_reward(completions: list[Any], **_: Any) -> list[float]:
+    """TRL wants a reward function; rewards come with the episodes."""
+    return [0.0] * len(completions)

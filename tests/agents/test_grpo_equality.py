@@ -1,0 +1,173 @@
+"""On a program with one module, called once, our trainer is TRL's: same loss, same gradients."""
+
+import numpy as np
+import pytest
+
+from progym.agents.grpo.batch import make_batch, make_rows
+from progym.agents.grpo.grouping import form_groups
+from progym.envs.records import CallRecord, Episode
+
+# transformers, peft and trl warn about each other's deprecated names.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+PROMPTS = {"a": (7, 8, 9, 10), "b": (11, 12, 13)}
+REWARDS = {"a": (0.0, 1.0, 0.25, -1.0), "b": (0.5, 0.0, 0.5, 1.0)}
+LEVEL = {"a": (0.0, 1.0, 0.25, -1.0), "b": (0.5, 0.5, 0.5, 0.5)}
+
+
+def completions(seed=0):
+    """Four completions of 1 to 6 tokens for each prompt."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: [tuple(map(int, rng.integers(5, 60, int(rng.integers(1, 7))))) for _ in range(4)]
+        for name in PROMPTS
+    }
+
+
+def episodes(rewards):
+    written = completions()
+    return [
+        Episode(
+            env_id="test", env_kwargs={}, fingerprint="", split="train", example_id=name, seed=0,
+            calls=(
+                CallRecord("answer", 0, (), "", {}, prompt_ids=PROMPTS[name], token_ids=tokens),
+            ),
+            asks=(), status="ok", reward=reward, score=max(reward, 0.0),
+        )
+        for name in PROMPTS
+        for tokens, reward in zip(written[name], rewards[name], strict=True)
+    ]  # fmt: skip
+
+
+def trl_config(folder, **settings):
+    from trl import GRPOConfig
+
+    values = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_steps": 1,
+        "learning_rate": 1e-3,
+        "max_completion_length": 6,
+        "temperature": 0.7,
+        "max_grad_norm": 0.0,
+        "seed": 0,
+        "shuffle_dataset": False,
+        "bf16": False,
+        "use_cpu": True,
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "report_to": [],
+    }
+    return GRPOConfig(**{**values, **settings})
+
+
+def lora():
+    from peft import LoraConfig
+
+    # Not the zero adapter that training starts from: there, half of all gradients are zero.
+    return LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False)
+
+
+def load(folder):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # In float64, so that rounding does not hide a difference (in float32 it is about 1e-6 itself).
+    model = AutoModelForCausalLM.from_pretrained(folder).double()
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def gradients(trainer):
+    """Train one step and give the gradients that the last optimizer step saw."""
+    from transformers import TrainerCallback
+
+    found = {}
+
+    class Keep(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **_):
+            found.update(
+                {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+            )
+
+    trainer.add_callback(Keep())
+    trainer.train()
+    return found
+
+
+def plain(lm, folder, rewards, **settings):
+    """TRL's own trainer, made to "generate" the given completions."""
+    from datasets import Dataset
+    from trl import GRPOTrainer
+
+    written = completions()
+    model, tokenizer = load(lm)
+
+    class Forced(GRPOTrainer):
+        def _send_telemetry(self):
+            pass
+
+        def _generate_single_turn(self, prompt_ids, *_, **__):
+            names = [name for name in PROMPTS for _ in range(4)]
+            prompt_ids[:] = [list(PROMPTS[name]) for name in names]
+            return [list(tokens) for name in PROMPTS for tokens in written[name]], None
+
+    return Forced(
+        model,
+        lambda completions, **_: [reward for name in PROMPTS for reward in rewards[name]],
+        trl_config(folder, **settings),
+        Dataset.from_dict({"prompt": list(PROMPTS) * settings.get("max_steps", 1)}),
+        processing_class=tokenizer,
+        peft_config=lora(),
+    )
+
+
+def ours(lm, folder, rewards, **settings):
+    from progym.agents.grpo.trainer import GroupTrainer
+
+    groups = form_groups(episodes(rewards), np.random.default_rng(0), size=4).groups
+    rows = make_rows(groups, settings.get("scale_rewards", "group"))
+    loss_type, beta = settings.get("loss_type", "dapo"), settings.get("beta", 0.0)
+    batch = make_batch(rows, loss_type=loss_type, beta=beta)
+    model, tokenizer = load(lm)
+    return GroupTrainer(
+        model,
+        trl_config(folder, **settings),
+        make_batch=lambda step: batch,
+        tokenizer=tokenizer,
+        peft_config=lora(),
+    )
+
+
+def largest_difference(one, other):
+    """The largest difference between two sets of gradients, relative to the largest gradient."""
+    assert one.keys() == other.keys()
+    scale = max(float(g.abs().max()) for g in one.values())
+    return max(float((one[n] - other[n]).abs().max()) for n in one) / scale
+
+
+@pytest.mark.parametrize(
+    ("loss_type", "beta", "rewards"),
+    [
+        ("grpo", 0.0, REWARDS),
+        ("grpo", 0.0, LEVEL),
+        ("grpo", 0.04, LEVEL),
+        ("dapo", 0.0, LEVEL),
+        ("dapo", 0.04, REWARDS),
+        ("dr_grpo", 0.0, LEVEL),
+        ("bnpo", 0.0, LEVEL),
+        ("cispo", 0.04, LEVEL),
+    ],
+)
+def test_gradients_equal_plain_grpo(random_lm, tmp_path, loss_type, beta, rewards):
+    settings = {"loss_type": loss_type, "beta": beta}
+    theirs = gradients(plain(random_lm, tmp_path, rewards, **settings))
+    mine = gradients(ours(random_lm, tmp_path, rewards, **settings))
+    assert largest_difference(theirs, mine) < 1e-6
+
+
+def test_the_second_iteration_on_a_batch_equals_plain_grpo(random_lm, tmp_path):
+    settings = {"num_iterations": 2, "max_steps": 2, "loss_type": "grpo", "scale_rewards": "none"}
+    theirs = gradients(plain(random_lm, tmp_path, REWARDS, **settings))
+    mine = gradients(ours(random_lm, tmp_path, REWARDS, **settings))
+    assert largest_difference(theirs, mine) < 1e-6
