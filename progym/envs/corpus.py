@@ -31,7 +31,11 @@ class Corpus:
 
     def show(self, titles: Iterable[str]) -> tuple[str, ...]:
         """Give passages as prompt items, `title | text`."""
-        return tuple(f"{title} | {self.by_title[title].text}" for title in titles)
+        return tuple(map(self._shown.__getitem__, titles))
+
+    @cached_property
+    def _shown(self) -> Mapping[str, str]:
+        return {passage.title: f"{passage.title} | {passage.text}" for passage in self.passages}
 
 
 def normalize_title(title: str) -> str:

@@ -114,7 +114,7 @@ def _run(claim: str, *, corpus: Corpus, hops: int, docs_per_hop: int) -> Steps:
 
 
 def _split_notes(text: str) -> tuple[str, ...]:
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return tuple([line for line in map(str.strip, text.splitlines()) if line])
 
 
 def score(example: Example, outcome: Outcome) -> Score:
