@@ -27,6 +27,7 @@ __all__ = ["ConcurrentModel", "RolloutRequest", "requests_for", "roll_out"]
 
 logger = logging.getLogger(__name__)
 
+_Advance = Callable[[], Episode | None]
 _SERVICE_THREADS = 32
 """Services on the network that are waited for at once when a local model drives the episodes."""
 
@@ -143,7 +144,9 @@ class _Run:
     def in_threads(self, requests: Sequence[RolloutRequest], threads: int) -> None:
         """Run every episode in a thread of its own."""
         with ThreadPoolExecutor(threads, "progym-episode") as executor:
-            futures = {executor.submit(self._alone, request): i for i, request in enumerate(requests)}
+            futures = {
+                executor.submit(self._alone, request): i for i, request in enumerate(requests)
+            }
             try:
                 for future in as_completed(futures):
                     self.done(futures[future], future.result())
@@ -160,16 +163,17 @@ class _Run:
         self.pool.give(episode.env)
         return record
 
-    def _generate(self, flying: dict[int, EpisodeInFlight]) -> dict[int, Callable[[], Episode | None]]:
+    def _generate(self, flying: dict[int, EpisodeInFlight]) -> dict[int, _Advance]:
         """Have all pending calls answered; gives what to do next with each episode."""
         if not flying:
             return {}
+        name = self.model.name
         wanted = [episode.request(self.prompts) for episode in flying.values()]
         try:
             completions = self.model.generate(wanted, self.sampling)
         except ServiceFault as error:
-            logger.warning("%s failed with %d calls pending: %s", self.model.name, len(wanted), error)
-            fault = f"ServiceFault: {self.model.name}: {error}"
+            logger.warning("%s failed with %d calls pending: %s", name, len(wanted), error)
+            fault = f"ServiceFault: {name}: {error}"
             return {i: partial(episode.fail, fault) for i, episode in flying.items()}
         pairs = zip(flying.items(), completions, strict=True)
         return {i: partial(episode.answer, completion) for (i, episode), completion in pairs}
@@ -184,7 +188,7 @@ class _Run:
 
 
 def _advance_all(
-    steps: dict[int, Callable[[], Episode | None]],
+    steps: dict[int, _Advance],
     episodes: dict[int, EpisodeInFlight],
     threads: ThreadPoolExecutor,
 ) -> dict[int, Episode | None]:

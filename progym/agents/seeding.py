@@ -1,4 +1,4 @@
-"""Seeds of everything an agent draws: a hash of what the draw belongs to, never a running counter."""
+"""Seeds of all that an agent draws: a hash of what the draw belongs to, never a counter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A language model small enough for tests: random weights, a byte-level tokenizer, a chat template."""
+"""A language model small enough for tests: random weights, a byte tokenizer, a chat template."""
 
 from pathlib import Path
 
@@ -36,20 +36,20 @@ def build_llama(seed: int, *, vocab_size: int, **config):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    values = dict(
-        vocab_size=vocab_size,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        initializer_range=0.2,  # wide enough that the likeliest token depends on the prompt
-        pad_token_id=0,
-        eos_token_id=1,
-        bos_token_id=None,
-        tie_word_embeddings=True,
-    )
+    values = {
+        "vocab_size": vocab_size,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "initializer_range": 0.2,  # wide enough that the likeliest token depends on the prompt
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": None,
+        "tie_word_embeddings": True,
+    }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return LlamaForCausalLM(LlamaConfig(**{**values, **config})).eval()

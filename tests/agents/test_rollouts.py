@@ -81,7 +81,10 @@ def test_episodes_come_in_the_order_of_the_requests():
 
 def test_rollouts_of_one_example_draw_their_own_completions():
     episodes = roll_out(
-        make_env, ScriptedModel(seeded_word), PromptSet(), requests_for(["e1"], repeats=16, seed=0),
+        make_env,
+        ScriptedModel(seeded_word),
+        PromptSet(),
+        requests_for(["e1"], repeats=16, seed=0),
         sampling=SAMPLING,
     )
     words = {call.completion for episode in episodes for call in episode.calls}
@@ -131,7 +134,11 @@ def test_environments_are_used_again():
 def test_progress_counts_every_episode():
     seen = []
     roll_out(
-        make_env, GoldModel(), PromptSet(), REQUESTS, sampling=SAMPLING,
+        make_env,
+        GoldModel(),
+        PromptSet(),
+        REQUESTS,
+        sampling=SAMPLING,
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(i, 20) for i in range(1, 21)]
@@ -201,8 +208,14 @@ def ask_run(hint, turns):
 
 
 def test_services_on_the_network_are_waited_for_together():
-    make = partial(ProgramEnv, Program((WORD,), ask_run), EXAMPLES, score,
-                   services={"judge": Together()}, gold=gold)
+    make = partial(
+        ProgramEnv,
+        Program((WORD,), ask_run),
+        EXAMPLES,
+        score,
+        services={"judge": Together()},
+        gold=gold,
+    )
     requests = requests_for(["e0", "e1"], repeats=1, seed=0)
     episodes = roll_out(make, GoldModel(), PromptSet(), requests, sampling=SAMPLING)
     assert [e.score for e in episodes] == [1.0, 1.0]

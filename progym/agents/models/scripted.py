@@ -21,9 +21,11 @@ class ScriptedModel:
         self._write = write
 
     def generate(
-        self, requests: Sequence[GenerationRequest], sampling: Sampling
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: Sampling,  # noqa: ARG002 - has no say in a script
     ) -> list[Completion]:
-        """Answer every request; the sampling has no say in a script."""
+        """Answer every request."""
         return [_complete(r.messages, self._write(_call_of(r), r.seed)) for r in requests]
 
 
@@ -33,7 +35,9 @@ class GoldModel:
     name = "gold"
 
     def generate(
-        self, requests: Sequence[GenerationRequest], sampling: Sampling
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: Sampling,  # noqa: ARG002 - has no say in a script
     ) -> list[Completion]:
         """Answer every request; raises BadValue where the task knows no gold."""
         return [_complete(r.messages, self._write(r)) for r in requests]
@@ -50,7 +54,9 @@ class GarbageModel:
     name = "garbage"
 
     def generate(
-        self, requests: Sequence[GenerationRequest], sampling: Sampling
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: Sampling,  # noqa: ARG002 - has no say in a script
     ) -> list[Completion]:
         """Answer every request."""
         return [

@@ -1,0 +1,95 @@
+"""A key-value cache with room set aside: a decoding step copies one token, not the whole cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+from progym.envs.errors import BadValue
+
+
+class _BufferedLayer(DynamicLayer):
+    """One layer whose keys and values are written in place, into (rows, heads, columns, size)."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, used: int) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys: torch.Tensor = keys
+        self.values: torch.Tensor = values
+        self._used = used
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *args: Any,  # noqa: ARG002 - what other caches take
+        **kwargs: Any,  # noqa: ARG002
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        start, self._used = self._used, self._used + key_states.shape[-2]
+        self.keys[:, :, start : self._used] = key_states
+        self.values[:, :, start : self._used] = value_states
+        return self.keys[:, :, : self._used], self.values[:, :, : self._used]
+
+    def get_seq_length(self) -> int:
+        return self._used
+
+
+class KVBuffer:
+    """The cache of a decoding batch: filled prompt by prompt, then grown a column a step.
+
+    Args:
+        rows: Sequences in the batch.
+        columns: Columns that prompts may fill; a row's unused ones have to be masked.
+        room: Columns to decode into.
+    """
+
+    def __init__(self, rows: int, columns: int, room: int) -> None:
+        self._shape = (rows, columns, room)
+        self._layers: list[_BufferedLayer] = []
+
+    def fill(self, rows: Sequence[int], cache: Cache, sources: Sequence[int]) -> None:
+        """Copy rows `sources` of a prefilled cache to rows of the buffer, from column 0 on."""
+        if not self._layers:
+            self._layers = [self._make_layer(*_contents(layer)) for layer in cache.layers]
+        to, at = torch.tensor(rows), torch.tensor(sources)
+        for own, layer in zip(self._layers, cache.layers, strict=True):
+            keys, values = _contents(layer)
+            own.keys[to, :, : keys.shape[2]] = keys[at]
+            own.values[to, :, : values.shape[2]] = values[at]
+
+    def cache(self) -> Cache:
+        """Give the buffer in the form that models take; it decodes into the room set aside."""
+        return Cache(layers=list(self._layers))
+
+    def _make_layer(self, keys: torch.Tensor, values: torch.Tensor) -> _BufferedLayer:
+        rows, columns, room = self._shape
+
+        def empty(like: torch.Tensor) -> torch.Tensor:
+            return like.new_zeros((rows, like.shape[1], columns + room, like.shape[3]))
+
+        return _BufferedLayer(empty(keys), empty(values), columns)
+
+
+def repeat_prefix(prefix: Cache, rows: int) -> Cache:
+    """Give a cache that starts with one shared prefix in each of `rows` rows; copies nothing."""
+    layers: list[DynamicLayer] = []
+    for layer in prefix.layers:
+        keys, values = _contents(layer)
+        copy = DynamicLayer()
+        copy.lazy_initialization(keys, values)
+        copy.keys, copy.values = keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)
+        layers.append(copy)
+    return Cache(layers=list(layers))
+
+
+def _contents(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+        raise BadValue(
+            f"This model keeps a {type(layer).__name__}, not plain keys and values. Models with "
+            "recurrent or convolution layers can't share prompts: serve it and use an endpoint."
+        )
+    return layer.keys, layer.values

@@ -1,0 +1,117 @@
+"""A causal LM of transformers as a `LanguageModel`; the one that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from progym.agents.model import GenerationRequest, Sampling
+from progym.agents.models.decoding import Row, Sampled, sample
+from progym.envs.errors import BadData, BadValue
+from progym.envs.records import Completion
+from progym.envs.rendering import Message
+
+_CACHE_BYTES = 1 << 30
+"""Memory for the keys and values of one batch; more requests than fit are run batch after batch."""
+
+
+class TransformersModel:
+    """Samples from a causal LM with a chat template, adapter included if the model has one.
+
+    `model` and `tokenizer` are there for training; sampling reads the weights as they are at the
+    time and leaves the model's mode as it was.
+
+    Args:
+        model: A `PreTrainedModel` or `PeftModel` with plain attention layers.
+        tokenizer: Its tokenizer, with a chat template.
+        name: What records and tables call it.
+        fingerprint: Of the weights below the adapter; an adapter remembers what it belongs to.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, name: str, fingerprint: str = "") -> None:
+        if not tokenizer.chat_template:
+            raise BadData(
+                f"The tokenizer of {name} has no chat template. Take an instruction-tuned model, "
+                "or add a chat_template.jinja to its folder."
+            )
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.fingerprint = fingerprint
+        config = model.config.get_text_config()
+        self.context_length: int | None = getattr(config, "max_position_embeddings", None)
+        self.eos_ids = _eos_ids(model, tokenizer)
+        self._max_tokens = _CACHE_BYTES // _bytes_per_token(model, config)
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Give the prompt's token ids, ready for the assistant's turn."""
+        return self.tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], sampling: Sampling
+    ) -> list[Completion]:
+        """Complete every request; raises BadValue where a prompt does not fit the context."""
+        if not requests:
+            return []
+        rows = self._rows(requests, sampling)
+        training = self.model.training
+        self.model.eval()
+        try:
+            results = sample(
+                self.model, rows, sampling, eos_ids=self.eos_ids, max_tokens=self._max_tokens
+            )
+        finally:
+            self.model.train(training)
+        return [
+            self._complete(request, row, result)
+            for request, row, result in zip(requests, rows, results, strict=True)
+        ]
+
+    def _rows(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Row]:
+        encoded: dict[Hashable, tuple[int, ...]] = {}
+        rows: list[Row] = []
+        for request in requests:
+            key = tuple((message["role"], message["content"]) for message in request.messages)
+            prompt = encoded.get(key)
+            if prompt is None:
+                prompt = encoded[key] = tuple(self.encode(request.messages))
+                self._check_length(len(prompt), sampling)
+            rows.append(Row(prompt, key[:-1], request.seed))
+        return rows
+
+    def _check_length(self, prompt: int, sampling: Sampling) -> None:
+        new, context = sampling.max_completion_length, self.context_length
+        if context is not None and prompt + new > context:
+            raise BadValue(
+                f"A prompt of {prompt} tokens and up to {new} new ones do not fit the context of "
+                f"{self.name}, {context} tokens. Use fewer or shorter demos, a smaller "
+                "max_completion_length or another model."
+            )
+
+    def _complete(self, request: GenerationRequest, row: Row, result: Sampled) -> Completion:
+        written = result.token_ids[:-1] if result.ended else result.token_ids
+        text = self.tokenizer.decode(
+            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return Completion(
+            text,
+            token_ids=tuple(result.token_ids),
+            logprobs=tuple(result.logprobs),
+            prompt=request.messages,
+            prompt_ids=row.prompt,
+            finish="stop" if result.ended else "length",
+        )
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Collect whatever ends a turn: some models name several, some only in one of two places."""
+    named: int | list[int] | None = model.generation_config.eos_token_id
+    ids = named if isinstance(named, list) else [named]
+    own: int | None = tokenizer.eos_token_id
+    return frozenset(i for i in (*ids, own) if i is not None)
+
+
+def _bytes_per_token(model: Any, config: Any) -> int:
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
