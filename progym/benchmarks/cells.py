@@ -1,0 +1,54 @@
+"""Cells: the (task, strategy, seed) combinations of a suite, in the order they are run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from progym.agents.seeding import derive_seed
+from progym.benchmarks.suite import Suite, SuiteTask
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One strategy on one task with one seed."""
+
+    task: str
+    strategy: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.task}, {self.strategy}, seed {self.seed}"
+
+    def folder(self, run: Path) -> Path:
+        """Give the cell's folder in a run."""
+        return run / "cells" / self.task / self.strategy.replace(" -> ", "-") / f"seed-{self.seed}"
+
+    @property
+    def first_stage(self) -> tuple[str, str, int] | None:
+        """Name what two cells may have in common; cells that share it don't run at once."""
+        if self.strategy == "vanilla":
+            return None
+        return self.task, self.strategy.split(" -> ")[0], self.seed
+
+
+def cells_of(suite: Suite) -> tuple[Cell, ...]:
+    """List a suite's cells, seed by seed, so that an early look sees every strategy once."""
+    return tuple(
+        Cell(task.name, strategy, seed)
+        for seed in suite.seeds
+        for task in suite.tasks
+        for strategy in suite.strategies
+    )
+
+
+def pick_examples(suite: Suite, task: SuiteTask, ids: tuple[str, ...]) -> tuple[str, ...]:
+    """Pick the examples a task is evaluated on: the same for every strategy and seed."""
+    wanted, split = task.evaluation.examples, task.evaluation.split
+    if wanted >= len(ids):
+        return ids
+    rng = np.random.default_rng(derive_seed("examples", suite.name, task.name, split))
+    chosen = np.sort(rng.choice(len(ids), size=wanted, replace=False))
+    return tuple(ids[int(position)] for position in chosen)

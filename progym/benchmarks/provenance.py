@@ -1,0 +1,58 @@
+"""Where numbers come from: machine and commit. Recorded beside results, part of no identity."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+
+def hardware() -> dict[str, str | int]:
+    """Describe the machine without naming it."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "accelerator": _accelerator(),
+    }
+
+
+@cache
+def commit() -> str:
+    """Give the commit of the checkout progym runs from, "+changes" if edited; empty if none."""
+    package = Path(__file__).parent.parent
+    if not _git(package, "ls-files", "__init__.py"):
+        return ""  # installed somewhere below a checkout that is not ours
+    head = _git(package, "rev-parse", "HEAD")
+    return f"{head}+changes" if head and _git(package, "status", "--porcelain", ".") else head
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _accelerator() -> str:
+    """Ask torch, which whoever evaluates a model has loaded anyway."""
+    try:
+        import torch
+    except ImportError:
+        return "none"
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"

@@ -1,0 +1,190 @@
+"""Runs a suite: cells in worker processes, state on disk only, so that a killed run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import gymnasium
+
+from progym.agents.identity import fingerprint_of
+from progym.agents.stage import Task
+from progym.agents.storage import write_json
+from progym.agents.strategy import STAGES, StageEntry
+from progym.benchmarks.cell_record import read_cell
+from progym.benchmarks.cells import Cell, cells_of
+from progym.benchmarks.pool import WorkerPool
+from progym.benchmarks.progress import RunWatcher, Silent
+from progym.benchmarks.run_folder import open_run
+from progym.benchmarks.suite import Suite
+from progym.benchmarks.worker import Assignment, Finished, Raised, Step
+from progym.envs.catalog import IDS
+from progym.envs.errors import BadValue, RecordingFailed, unknown
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that raised or whose worker died."""
+
+    cell: Cell
+    reason: str
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended."""
+
+    run: Path
+    done: int
+    """Cells on disk with a score."""
+    total: int
+    failures: tuple[Failure, ...] = ()
+    faulted: tuple[Cell, ...] = ()
+    """Cells in which the system failed some episodes, hence without a score."""
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every cell has a score, 130 after Ctrl-C, else 1."""
+        if self.interrupted:
+            return 130
+        return 0 if self.done == self.total else 1
+
+    @property
+    def message(self) -> str:
+        """Say in one line how it ended and, if not well, what to do."""
+        if self.exit_code == 0:
+            return f"All {self.total} cells are done: {self.run}"
+        state = f"{self.done} of {self.total} cells are done and saved in {self.run}"
+        again = "run the same command with --resume to go on"
+        if self.interrupted:
+            return f"Stopped. {state}, with all finished stages; {again}."
+        troubles = [f"{len(self.failures)} failed"] if self.failures else []
+        troubles += [f"{len(self.faulted)} had episodes that failed"] if self.faulted else []
+        return f"{state}; {' and '.join(troubles)}. Mend the cause, then {again}."
+
+
+def run_suite(
+    suite: Suite,
+    out: Path,
+    *,
+    resume: bool = False,
+    workers: int = 2,
+    watcher: RunWatcher | None = None,
+    known: Mapping[str, StageEntry] = STAGES,
+) -> RunOutcome:
+    """Compute a suite's cells into `out` and tell how that ended.
+
+    Runs in processes started by spawn: call it from a program with a `__main__` guard. Raises
+    BadValue for a folder that is in use or belongs to another run, and RecordingFailed if the disk
+    is full; what was written stays valid and `resume` goes on from it.
+
+    Args:
+        suite: What to run.
+        out: The run's folder, empty or new unless `resume`.
+        resume: Go on with the run in `out`; cells and stages that are finished are kept.
+        workers: Processes, one cell at a time each.
+        watcher: Told of progress.
+        known: The stages that strategies may be made of.
+    """
+    if workers < 1:
+        raise BadValue(f"workers must be 1 or more, got {workers}.")
+    fingerprints = check_suite(suite, known)
+    with open_run(suite, out, resume=resume, workers=workers) as info:
+        cells = cells_of(suite)
+        pending = [cell for cell in cells if not _is_done(cell, out, fingerprints)]
+        assignment = Assignment(suite, out, info.threads, out / "logs", known)
+        watcher = watcher or Silent()
+        count = max(1, min(workers, len(pending)))
+        watcher.begin(pending, len(cells) - len(pending), count)
+        work = _Work(out, pending, watcher)
+        if pending:
+            with WorkerPool(assignment, count) as pool:
+                work.run(pool)
+        return RunOutcome(
+            run=out,
+            done=len(cells) - len(pending) + work.done,
+            total=len(cells),
+            failures=tuple(work.failures),
+            faulted=tuple(work.faulted),
+            interrupted=work.interrupted,
+        )
+
+
+def check_suite(suite: Suite, known: Mapping[str, StageEntry] = STAGES) -> dict[str, str]:
+    """Plan every cell and open every task's data, to fail early; gives fingerprints by task."""
+    fingerprints: dict[str, str] = {}
+    for task in suite.tasks:
+        if ":" not in task.env and task.env not in gymnasium.registry:
+            raise unknown("environment", task.env, IDS)
+        for strategy in suite.strategies:
+            suite.plan(task, strategy, known)
+        fingerprints[task.name] = fingerprint_of(Task(task.env, task.kwargs), task.evaluation.split)
+    return fingerprints
+
+
+class _Work:
+    """The cells still to do, and what became of those that were done."""
+
+    def __init__(self, out: Path, pending: list[Cell], watcher: RunWatcher) -> None:
+        self.done = 0
+        self.failures: list[Failure] = []
+        self.faulted: list[Cell] = []
+        self.interrupted = False
+        self._out, self._pending, self._watcher = out, list(pending), watcher
+
+    def run(self, pool: WorkerPool) -> None:
+        """Keep the workers busy until no cell is left, or until Ctrl-C."""
+        try:
+            while self._pending or pool.running:
+                self._assign(pool)
+                for cell, event in pool.events():
+                    self._note(cell, event)
+        except KeyboardInterrupt:
+            self.interrupted = True
+
+    def _assign(self, pool: WorkerPool) -> None:
+        while pool.has_room:
+            taken = {cell.first_stage for cell in pool.running} - {None}
+            cell = next((c for c in self._pending if c.first_stage not in taken), None)
+            if cell is None:
+                return
+            self._pending.remove(cell)
+            (cell.folder(self._out) / "failed.json").unlink(missing_ok=True)
+            pool.start(cell)
+            self._watcher.started(cell)
+
+    def _note(self, cell: Cell, event: Step | Finished | Raised) -> None:
+        match event:
+            case Step(what, done, total):
+                self._watcher.step(cell, what, done, total)
+            case Finished(score):
+                if score is None:
+                    self.faulted.append(cell)
+                else:
+                    self.done += 1
+                self._watcher.finished(cell, score)
+            case Raised(reason, trace, fatal):
+                if fatal:
+                    raise RecordingFailed(f"{cell}: {reason} Finished cells are safe.")
+                self.failures.append(Failure(cell, reason))
+                at = datetime.now(UTC).isoformat(timespec="seconds")
+                values = {"cell": str(cell), "reason": reason, "trace": trace, "at": at}
+                write_json(cell.folder(self._out) / "failed.json", values)
+                self._watcher.failed(cell, reason)
+
+
+def _is_done(cell: Cell, out: Path, fingerprints: Mapping[str, str]) -> bool:
+    """Whether a cell is on disk with a score; raises BadValue if its data have changed since."""
+    path = cell.folder(out) / "cell.json"
+    if not path.is_file():
+        return False
+    record = read_cell(path)
+    if record.inputs.fingerprint != fingerprints[cell.task]:
+        raise BadValue(
+            f"The data of task {cell.task!r} have changed since {path} was written. "
+            "Scores on different data don't share a table: choose another folder."
+        )
+    return record.score is not None
