@@ -7,7 +7,7 @@ services that are not deterministic (endpoints) answer from the record, so nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 import gymnasium
 
@@ -19,7 +19,6 @@ from progym.envs.prompts import PromptSet
 from progym.envs.records import CallRecord, Completion, Episode
 from progym.envs.rendering import Call, Message, render
 from progym.envs.run import ProgramRun
-
 
 _Values = dict[str, object]
 
@@ -184,10 +183,16 @@ def _because(run: ProgramRun) -> str:
 def _difference(name: str, recorded: object, again: object) -> str | None:
     if recorded == again:
         return None
-    if isinstance(recorded, dict) and isinstance(again, dict):
-        old_values, new_values = cast("_Values", recorded), cast("_Values", again)
-        return _mapping_difference(name, old_values, new_values)
-    old, new = str(recorded), str(again)
+    if _are_values(recorded) and _are_values(again):
+        return _mapping_difference(name, recorded, again)
+    return _text_difference(name, str(recorded), str(again))
+
+
+def _are_values(value: object) -> TypeGuard[_Values]:
+    return isinstance(value, dict)
+
+
+def _text_difference(name: str, old: str, new: str) -> str:
     start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
     start = max(0, start - 20)
     old, new = old[start : start + 60], new[start : start + 60]
