@@ -17,6 +17,6 @@ for _id, _entry_point in IDS.items():
         entry_point=_entry_point,
         # The passive checker costs more than a step; the contract test runs the full one on each.
         disable_env_checker=True,
-        vector_entry_point="progym.envs.vector:make_vector",
+        vector_entry_point=f"progym.envs.vector:{_id}",
         kwargs={},
     )

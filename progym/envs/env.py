@@ -43,7 +43,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
         render_mode: None or "ansi" (the pending call as text).
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 - as Gymnasium declares it
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 - as Gymnasium declares it
 
     def __init__(
         self,
