@@ -1,0 +1,1 @@
+"""Prompt optimization: bootstrapped demos and candidate instructions, searched under a budget."""

@@ -1,0 +1,121 @@
+"""`progym bench`: compare strategies on a suite, look at what a run showed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from progym.benchmarks.cells import cells_of
+from progym.benchmarks.export import to_json, write_results
+from progym.benchmarks.progress import LiveProgress, Silent
+from progym.benchmarks.results import Results
+from progym.benchmarks.runner import RunOutcome, run_suite
+from progym.benchmarks.suite import Suite, load_suite, suite_names
+from progym.benchmarks.tables import grids, remarks, to_rich
+from progym.cli.arguments import AsJson
+
+app = typer.Typer(help="Compare strategies on a suite of tasks.", no_args_is_help=True)
+
+SuiteName = Annotated[str, typer.Argument(help="A suite that ships, or the path of a .toml file.")]
+RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.")]
+
+
+@app.command("list")
+def list_suites(as_json: AsJson = False) -> None:
+    """List the suites that ship."""
+    suites = [load_suite(name) for name in suite_names()]
+    if as_json:
+        rows = [{"name": s.name, "version": s.version, "cells": len(cells_of(s))} for s in suites]
+        print(json.dumps(rows, indent=2))  # noqa: T201 - this is the result
+        return
+    table = Table("suite", "tasks", "strategies", "seeds", "what it is")
+    for suite in suites:
+        tasks = "\n".join(task.name for task in suite.tasks)
+        table.add_row(
+            suite.name, tasks, "\n".join(suite.strategies), str(len(suite.seeds)), suite.description
+        )
+    Console().print(table)
+
+
+@app.command("run")
+def run(
+    suite: SuiteName,
+    out: Annotated[Path, typer.Option(help="The run's folder: new, or with --resume begun.")],
+    resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes, one cell at a time each.", min=1)] = 2,
+    dry_run: Annotated[bool, typer.Option(help="Only say what it would cost.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a suite: tables, pictures and report.html in one folder. Ctrl-C keeps what is done."""
+    plan = load_suite(suite)
+    if dry_run:
+        _show_plan(plan, as_json)
+        return
+    console = Console(stderr=True)
+    if as_json:
+        outcome = run_suite(plan, out, resume=resume, workers=workers, watcher=Silent())
+    else:
+        with LiveProgress(console) as watcher:
+            outcome = run_suite(plan, out, resume=resume, workers=workers, watcher=watcher)
+    _finish(outcome, as_json, console)
+
+
+@app.command("show")
+def show(run: RunFolder, as_json: AsJson = False) -> None:
+    """Show a run's tables again, and write its results and report.html again."""
+    _show_results(write_results(run), as_json)
+    if not as_json:
+        _say_where(run)
+
+
+def _finish(outcome: RunOutcome, as_json: bool, console: Console) -> None:
+    if outcome.done:
+        _show_results(write_results(outcome.run), as_json)
+    console.print(outcome.message, markup=False, soft_wrap=True)
+    if outcome.done and not as_json:
+        _say_where(outcome.run)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def _show_results(results: Results, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(to_json(results), indent=2))  # noqa: T201 - this is the result
+        return
+    console = Console()
+    for grid in grids(results):
+        console.print(to_rich(grid))
+    for remark in remarks(results):
+        console.print(remark, markup=False)
+
+
+def _say_where(run: Path) -> None:
+    Console().print(f"Pictures, tables and report: {run / 'report.html'}", soft_wrap=True)
+
+
+def _show_plan(plan: Suite, as_json: bool) -> None:
+    rows = [
+        {
+            "task": task.name,
+            "strategy": strategy,
+            "seeds": len(plan.seeds),
+            "optimization_rollouts": sum(s.rollouts for s in plan.plan(task, strategy).stages),
+            "evaluation_episodes": task.evaluation.examples * task.evaluation.repeats,
+        }
+        for task in plan.tasks
+        for strategy in plan.strategies
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))  # noqa: T201 - this is the result
+        return
+    table = Table(*(name.replace("_", " ") for name in rows[0]))
+    for row in rows:
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else v for v in row.values()))
+    console = Console()
+    console.print(table)
+    console.print("Rollouts and episodes are for each seed; stages in common are computed once.")
