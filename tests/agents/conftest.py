@@ -1,6 +1,7 @@
 """A language model small enough for tests: random weights, a byte tokenizer, a chat template."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def build_llama(seed: int, *, vocab_size: int, **config):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    values = {
+    values: dict[str, Any] = {
         "vocab_size": vocab_size,
         "hidden_size": 64,
         "intermediate_size": 128,

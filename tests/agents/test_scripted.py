@@ -1,5 +1,7 @@
 """The scripted models: functions, the gold policy and noise."""
 
+from typing import Any
+
 import pytest
 
 from progym.agents.model import GenerationRequest, LanguageModel, Sampling
@@ -16,7 +18,7 @@ GOLD = {"reasoning": "It says so.", "answer": "nothing"}
 
 
 def ask(seed: int = 0, **changes) -> GenerationRequest:
-    values = {"call": CALL, "gold": lambda: GOLD, **changes}
+    values: dict[str, Any] = {"call": CALL, "gold": lambda: GOLD, **changes}
     return GenerationRequest(CALL.messages, seed, **values)
 
 

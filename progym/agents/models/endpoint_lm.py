@@ -55,6 +55,10 @@ class EndpointModel:
             finally:  # nothing is left to cancel unless one failed
                 threads.shutdown(wait=False, cancel_futures=True)
 
+    def close(self) -> None:
+        """Close the connections; a later request opens them again."""
+        self.endpoint.close()
+
     def _complete(self, request: GenerationRequest, sampling: Sampling) -> Completion:
         reply = self._ask(request, sampling)
         return Completion(
