@@ -140,14 +140,14 @@ def _write_index(index: Any, path: Path) -> None:
 def _read_index(path: Path, passages: int) -> Any:
     """Read a kept index; None where there is none or it is broken (its checksums tell)."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             scores = {name: kept[name] for name in ("data", "indices", "indptr")}
             words: dict[str, int] = json.loads(kept["words"].tobytes())
             if int(kept["num_docs"]) != passages:
                 raise ValueError(f"{int(kept['num_docs'])} passages, not {passages}")
     except FileNotFoundError:
         return None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
         logger.warning("The search index %s is broken (%s) and is built again.", path, error)
         return None
     index = _bm25s().BM25(k1=K1, b=B)

@@ -1,0 +1,202 @@
+import hashlib
+import re
+from functools import cache
+from itertools import combinations
+
+import pytest
+import Stemmer
+
+from progym.envs.errors import BadValue, UnknownName
+from progym.envs.retrieval import retriever
+from progym.envs.worlds import encyclopedia as world
+from progym.envs.worlds.encyclopedia import Encyclopedia, encyclopedia
+from progym.envs.worlds.encyclopedia_grammar import fill, load_grammar
+from progym.envs.worlds.names import NAMES
+from progym.envs.worlds.seeding import SPLITS
+
+# When this changes, what the splits hold has changed: raise `encyclopedia.VERSION`, put both here.
+CONTENT = {"version": 1, "digest": "3b907c789f6db008"}
+
+SPLIT_PAIRS = list(combinations(SPLITS, 2))
+KINDS = {kind.name for kind in load_grammar().kinds}
+NOUNS = {relation.noun for relation in load_grammar().relations}
+TRAITS = {word for kind in load_grammar().kinds for word in kind.adjectives + kind.features}
+SECONDS = {*NAMES, *map(str.capitalize, KINDS)}
+NAME_SET = set(NAMES)
+
+
+@pytest.fixture(autouse=True)
+def index_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROGYM_CACHE", str(tmp_path))
+
+
+def masked(text, *, nouns=False):
+    """Give a text with `_` for names, titles, kinds and traits, and for relations where asked."""
+    words = re.findall(r"\w+", text)
+    for position, word in enumerate(words):
+        if word in NAME_SET:
+            words[position] = "_"
+            if words[position + 1 : position + 2] and words[position + 1] in SECONDS:
+                words[position + 1] = ""
+    hidden = KINDS | TRAITS | {"a", "an"} | (NOUNS if nouns else set())
+    return " ".join("_" if word in hidden else word for word in words if word)
+
+
+@cache
+def sentences(split, nouns):
+    passages = encyclopedia(split).corpus.passages
+    return {masked(s, nouns=nouns) for p in passages for s in p.text.split(". ")}
+
+
+@cache
+def claims(split, nouns):
+    examples = encyclopedia(split).examples()[:400]
+    return {masked(example.inputs["claim"], nouns=nouns) for example in examples}
+
+
+@cache
+def titles(split, seed):
+    return {passage.title for passage in encyclopedia(split, seed).corpus.passages}
+
+
+@cache
+def vocabulary(split):
+    texts = [passage.text for passage in encyclopedia(split).corpus.passages]
+    texts += [example.inputs["claim"] for example in encyclopedia(split).examples()[:400]]
+    return {word for text in texts for word in re.findall(r"\w+|[^\w\s]", text)} - NAME_SET
+
+
+def test_content_is_the_content_of_this_version():
+    digest = hashlib.sha256(repr(load_grammar()).encode())
+    for split in SPLITS:
+        digest.update(encyclopedia(split, 3).corpus.fingerprint.encode())
+        for example in encyclopedia(split, 3).examples(100):
+            digest.update(f"{example.id} {example.inputs} {example.gold}\n".encode())
+    found = {"version": world.VERSION, "digest": digest.hexdigest()[:16]}
+    assert found == CONTENT, "the world's content changed: raise VERSION with it"
+
+
+def test_names_are_a_thousand_words_that_no_stemmer_confuses():
+    stem = Stemmer.Stemmer("english").stemWord
+    assert len({stem(name.lower()) for name in NAMES}) == len(NAMES) == 1000
+    assert all(re.fullmatch("[A-Z][a-z]{3,7}", name) for name in NAMES)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_an_encyclopedia_has_2000_short_articles_with_titles_of_two_words(split):
+    passages = encyclopedia(split).corpus.passages
+    lengths = [len(passage.text.split()) for passage in passages]
+    assert len({passage.title for passage in passages}) == len(passages) >= 2000
+    assert all(len(passage.title.split()) == 2 for passage in passages)
+    assert {passage.text.count(".") for passage in passages} == {3, 4}
+    assert max(lengths) <= 45
+    assert 22 <= sum(lengths) / len(lengths) <= 32
+
+
+def test_the_same_seed_gives_the_same_world_and_another_seed_another():
+    one, again, other = (Encyclopedia("val", seed) for seed in (5, 5, 6))
+    assert one.corpus.passages == again.corpus.passages
+    assert [one.example(i) for i in range(9)] == [again.example(i) for i in range(9)]
+    assert not set(one.corpus.passages) & set(other.corpus.passages)
+    assert one.corpus.fingerprint != other.corpus.fingerprint
+    assert one.fingerprint() != other.fingerprint()
+
+
+def test_an_example_is_the_same_in_every_size():
+    few, many = encyclopedia("test").examples(3), encyclopedia("test").examples(300)
+    assert list(few) == many[:3]
+    assert encyclopedia("test").fingerprint(3) != encyclopedia("test").fingerprint(300)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_has_its_default_size_and_no_chain_twice(split):
+    chains = encyclopedia(split).facts.chains
+    assert len(encyclopedia(split).examples()) == world.SIZES[split]
+    assert len({tuple(chain) for chain in chains.tolist()}) == len(chains) >= 20_000
+
+
+@pytest.mark.parametrize(("one", "other"), SPLIT_PAIRS)
+def test_no_title_and_so_no_fact_of_one_split_stands_in_another_of_any_seed(one, other):
+    for seed, other_seed in [(0, 0), (0, 3), (3, 0)]:
+        assert not titles(one, seed) & titles(other, other_seed)
+
+
+@pytest.mark.parametrize("nouns", [False, True])
+@pytest.mark.parametrize(("one", "other"), SPLIT_PAIRS)
+def test_no_sentence_pattern_of_one_split_stands_in_another(one, other, nouns):
+    assert not sentences(one, nouns) & sentences(other, nouns)
+    assert not claims(one, nouns) & claims(other, nouns)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_relation_can_be_told_in_several_ways(split):
+    assert min(len(r.sentences[split]) for r in load_grammar().relations) >= 4
+    assert len(load_grammar().openings[split]) >= 2
+    assert len(load_grammar().claims[split]) >= 2
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_all_words_of_a_split_occur_in_pretrain(split):
+    assert vocabulary(split) <= vocabulary("pretrain")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_bm25_on_the_claim_finds_less_than_40_percent_within_the_budget(split):
+    search, examples = retriever(encyclopedia(split).corpus), encyclopedia(split).examples()[:150]
+    found = [
+        len({*example.gold["titles"]} & {*search.answer(example.inputs["claim"], 4 * 3)}) / 4
+        for example in examples
+    ]
+    assert sum(found) / len(found) < 0.4
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_each_article_of_a_chain_names_of_the_others_only_the_next_and_only_in_its_text(split):
+    text_of = {passage.title: passage.text for passage in encyclopedia(split).corpus.passages}
+    for example in encyclopedia(split).examples()[:200]:
+        chain = example.gold["titles"]
+        for i, j in combinations(range(4), 2):
+            assert (chain[j] in text_of[chain[i]]) == (j == i + 1)
+            assert chain[i] not in text_of[chain[j]]
+            assert not set(chain[i].split()) & set(chain[j].split()) & NAME_SET
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_claim_names_the_first_article_the_relations_and_nothing_else(split):
+    for example in encyclopedia(split).examples()[:200]:
+        claim, first = example.inputs["claim"], example.gold["titles"][0]
+        relations = [fact.split()[1] for fact in example.gold["facts"]]
+        assert first in claim
+        assert set(re.findall(r"\w+", claim)) & NAME_SET <= set(first.split())
+        assert all(re.search(rf"\b{relation}\b", claim) for relation in relations)
+
+
+def test_gold_facts_are_what_the_articles_tell():
+    grammar = load_grammar()
+    text_of = {passage.title: passage.text for passage in encyclopedia("train").corpus.passages}
+    for example in encyclopedia("train").examples()[:100]:
+        for fact, here, there in zip(
+            example.gold["facts"], example.gold["titles"], example.gold["titles"][1:], strict=False
+        ):
+            noun = fact.split()[1]
+            assert fact == f"the {noun} of {here} is {there}"
+            (relation,) = [relation for relation in grammar.relations if relation.noun == noun]
+            short = here.split()[relation.of == "person"]
+            told = [fill(p, m=short, O=there) for p in relation.sentences["train"]]
+            assert any(sentence in text_of[here] for sentence in told)
+
+
+def test_articles_agree_with_the_word_behind_them():
+    assert fill("{T} is a/an {adj} town.", T="Mora Town", adj="old") == "Mora Town is an old town."
+    assert fill("{T} has a/an {adj}.", T="Mora", adj="fair") == "Mora has a fair."
+
+
+def test_an_unknown_split_names_the_nearest():
+    with pytest.raises(UnknownName, match="Did you mean 'train'"):
+        encyclopedia("trains")
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**9])
+def test_a_size_that_the_world_does_not_have_is_refused(size):
+    with pytest.raises(BadValue, match="size must be 1 to"):
+        encyclopedia("val").examples(size)
