@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from progym.agents.rollouts import RolloutRequest, requests_for
 from progym.agents.seeding import derive_seed
 from progym.benchmarks.suite import Suite, SuiteTask
 
@@ -52,3 +53,9 @@ def pick_examples(suite: Suite, task: SuiteTask, ids: tuple[str, ...]) -> tuple[
     rng = np.random.default_rng(derive_seed("examples", suite.name, task.name, split))
     chosen = np.sort(rng.choice(len(ids), size=wanted, replace=False))
     return tuple(ids[int(position)] for position in chosen)
+
+
+def plan_evaluation(task: SuiteTask, examples: tuple[str, ...], seed: int) -> list[RolloutRequest]:
+    """List the episodes a cell is evaluated on, with their seeds; repeats lie side by side."""
+    begin = derive_seed(seed, "evaluation")
+    return requests_for(examples, repeats=task.evaluation.repeats, seed=begin)

@@ -18,8 +18,7 @@ from pathlib import Path
 from progym.agents.identity import fingerprint_of, identify_policy, versions
 from progym.agents.models import load_model
 from progym.agents.policy import Policy, save_policy
-from progym.agents.rollouts import requests_for, roll_out
-from progym.agents.seeding import derive_seed
+from progym.agents.rollouts import roll_out
 from progym.agents.stage import Report, Task, cost_of
 from progym.agents.storage import cannot_write
 from progym.agents.strategy import STAGES, StageEntry, StageRun, run_strategy
@@ -30,7 +29,7 @@ from progym.benchmarks.cell_record import (
     Provenance,
     StageSummary,
 )
-from progym.benchmarks.cells import Cell, pick_examples
+from progym.benchmarks.cells import Cell, pick_examples, plan_evaluation
 from progym.benchmarks.provenance import commit, hardware
 from progym.benchmarks.suite import Suite, SuiteTask
 from progym.envs.env import ProgramEnv
@@ -122,9 +121,7 @@ def _roll_out(
     setup: SuiteTask, task: Task, policy: Policy, inputs: CellInputs, report: Report
 ) -> list[Episode]:
     evaluation = setup.evaluation
-    requests = requests_for(
-        inputs.examples, repeats=evaluation.repeats, seed=derive_seed(inputs.seed, "evaluation")
-    )
+    requests = plan_evaluation(setup, inputs.examples, inputs.seed)
     report("evaluation", 0, len(requests))
     return roll_out(
         lambda: task.make(evaluation.split),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -28,6 +29,29 @@ def commit() -> str:
         return ""  # installed somewhere below a checkout that is not ours
     head = _git(package, "rev-parse", "HEAD")
     return f"{head}+changes" if head and _git(package, "status", "--porcelain", ".") else head
+
+
+def weights_digest(model: str) -> str | None:
+    """Hash the weights a model spec names; None for models whose weights are not here."""
+    folder = _weights_folder(model)
+    files = sorted(folder.glob("*.safetensors")) if folder else []
+    if not files:
+        return None
+    total = hashlib.sha256()
+    for path in files:
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _weights_folder(model: str) -> Path | None:
+    if model == "tiny":
+        return Path(__file__).parent.parent / "agents" / "tiny" / "weights"
+    if model == "smollm2":
+        from progym.agents.models.smollm2 import smollm2_folder
+
+        return smollm2_folder()
+    folder = Path(model).expanduser()
+    return folder if folder.is_dir() else None
 
 
 def _git(folder: Path, *arguments: str) -> str:
