@@ -11,13 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from progym.benchmarks.cells import cells_of
-from progym.benchmarks.export import to_json, write_results
 from progym.benchmarks.progress import LiveProgress, Silent
-from progym.benchmarks.results import Results
 from progym.benchmarks.runner import RunOutcome, run_suite
 from progym.benchmarks.suite import Suite, load_suite, suite_names
-from progym.benchmarks.tables import grids, remarks, to_rich
 from progym.cli.arguments import AsJson
+from progym.envs.errors import MissingExtra
 
 app = typer.Typer(help="Compare strategies on a suite of tasks.", no_args_is_help=True)
 
@@ -68,34 +66,25 @@ def run(
 @app.command("show")
 def show(run: RunFolder, as_json: AsJson = False) -> None:
     """Show a run's tables again, and write its results and report.html again."""
-    _show_results(write_results(run), as_json)
-    if not as_json:
-        _say_where(run)
+    _show_results(run, as_json)
 
 
 def _finish(outcome: RunOutcome, as_json: bool, console: Console) -> None:
     if outcome.done:
-        _show_results(write_results(outcome.run), as_json)
+        _show_results(outcome.run, as_json)
     console.print(outcome.message, markup=False, soft_wrap=True)
-    if outcome.done and not as_json:
-        _say_where(outcome.run)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
 
 
-def _show_results(results: Results, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(to_json(results), indent=2))  # noqa: T201 - this is the result
-        return
-    console = Console()
-    for grid in grids(results):
-        console.print(to_rich(grid))
-    for remark in remarks(results):
-        console.print(remark, markup=False)
-
-
-def _say_where(run: Path) -> None:
-    Console().print(f"Pictures, tables and report: {run / 'report.html'}", soft_wrap=True)
+def _show_results(run: Path, as_json: bool) -> None:
+    try:
+        from progym.cli.run_results import show_results
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"Tables and pictures need {error.name!r}: pip install 'progym[bench]'."
+        ) from error
+    show_results(run, as_json)
 
 
 def _show_plan(plan: Suite, as_json: bool) -> None:
