@@ -91,10 +91,19 @@ def read_verdict(said: str) -> Literal["yes", "no"] | None:
     return "yes" if "yes" in verdicts else "no"
 
 
-def judge_quality(
-    user_query: str, response: str, target: str
-) -> Generator[Ask, str, tuple[float, int]]:
-    """Ask the judge in both orders; gives the quality and how many verdicts were unreadable.
+@dataclass(frozen=True)
+class Judgement:
+    """The quality of a response against a target, and how far the judge is to be trusted."""
+
+    quality: float
+    contradictory: bool
+    """Neither response is said to be as good as the other; many of these tell of a weak judge."""
+    unreadable: int
+    """Verdicts that were neither yes nor no and were asked for again."""
+
+
+def judge_quality(user_query: str, response: str, target: str) -> Generator[Ask, str, Judgement]:
+    """Ask the judge in both orders.
 
     Quality is 0 where the target is better in both orders and else 1: verdicts that contradict
     each other count for the response, as in the paper.
@@ -106,7 +115,8 @@ def judge_quality(
     as_good, unreadable = yield from _ask_verdict(user_query, response, target)
     target_as_good, more = yield from _ask_verdict(user_query, target, response)
     worse = as_good == "no" and target_as_good == "yes"
-    return (0.0 if worse else 1.0), unreadable + more
+    contradictory = as_good == target_as_good == "no"
+    return Judgement(0.0 if worse else 1.0, contradictory, unreadable + more)
 
 
 def _ask_verdict(

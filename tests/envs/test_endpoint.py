@@ -62,7 +62,7 @@ def completion(text: object, finish: str = "stop") -> dict[str, Any]:
 
 
 def ask(url: str, **changes: Any) -> Any:
-    endpoint = ChatEndpoint(url, timeout_seconds=5)
+    endpoint = ChatEndpoint(url, timeout_seconds=60)
     try:
         wanted: dict[str, Any] = {"temperature": 0.5, "max_tokens": 9, **changes}
         return endpoint.chat(HELLO, **wanted)
@@ -153,7 +153,7 @@ def test_a_server_that_is_gone_is_a_fault_that_says_what_to_do() -> None:
 
 def test_a_slow_server_is_a_fault() -> None:
     release = threading.Event()
-    with served(lambda body, headers: (release.wait(5), (200, completion("late")))[1]) as url:
+    with served(lambda body, headers: (release.wait(60), (200, completion("late")))[1]) as url:
         with pytest.raises(ServiceFault, match=r"no answer within 0.05 s"):
             ChatEndpoint(url, timeout_seconds=0.05).chat(HELLO, temperature=0, max_tokens=1)
         release.set()
@@ -161,14 +161,14 @@ def test_a_slow_server_is_a_fault() -> None:
 
 def test_many_calls_run_at_once() -> None:
     # The server answers nobody until all eight requests are there.
-    together = threading.Barrier(8, timeout=5)
+    together = threading.Barrier(8, timeout=60)
 
     def answer(body: dict[str, Any], headers: dict[str, str]) -> tuple[int, object]:
         together.wait()
         return 200, completion(f"seed {body['seed']}")
 
     with served(answer) as url, ThreadPoolExecutor(8) as pool:
-        endpoint = ChatEndpoint(url, timeout_seconds=5)
+        endpoint = ChatEndpoint(url, timeout_seconds=60)
         chat = endpoint.chat
         replies = pool.map(lambda i: chat(HELLO, temperature=1, max_tokens=4, seed=i), range(8))
         assert [reply.text for reply in replies] == [f"seed {i}" for i in range(8)]
@@ -177,7 +177,7 @@ def test_many_calls_run_at_once() -> None:
 
 def test_an_endpoint_pickles_and_reopens_after_close() -> None:
     with served(lambda body, headers: (200, completion("again"))) as url:
-        endpoint = ChatEndpoint(url, timeout_seconds=5)
+        endpoint = ChatEndpoint(url, timeout_seconds=60)
         endpoint.chat(HELLO, temperature=0, max_tokens=1)
         twin = pickle.loads(pickle.dumps(endpoint))
         endpoint.close()

@@ -15,7 +15,7 @@ import pytest
 
 from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue, ServiceFault, UnknownName
-from progym.envs.judging import judge_quality, read_verdict, share_present
+from progym.envs.judging import Judgement, judge_quality, read_verdict, share_present
 from progym.envs.module import Ask
 from progym.envs.records import Completion, Episode
 from progym.envs.rendering import Call, render_reply
@@ -232,7 +232,7 @@ def test_quality_is_lost_only_when_both_orders_say_so(
     said: list[str], quality: float, unreadable: int
 ) -> None:
     asked, result = drive(judge_quality("query", "new", "target"), said)
-    assert result == (quality, unreadable)
+    assert result == Judgement(quality, said == ["no", "no"], unreadable)
     assert (asked[0].request["response_a"], asked[-1].request["response_a"]) == ("new", "target")
     assert len(asked) == len(said)
 
@@ -311,7 +311,12 @@ def test_real_rows_are_scored_by_units_and_by_a_judge_in_both_orders(folder: Pat
         "Dear you",
     ]
     # "no" in both orders contradicts itself and counts for the response; one of two units leaked.
-    assert episode.metrics == {"quality": 1.0, "leakage": 0.5, "unreadable_verdicts": 0}
+    assert episode.metrics == {
+        "quality": 1.0,
+        "leakage": 0.5,
+        "contradictory_verdicts": 1.0,
+        "unreadable_verdicts": 0.0,
+    }
     assert episode.score == 0.75
 
 

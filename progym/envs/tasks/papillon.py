@@ -60,11 +60,16 @@ def score_exactly(example: Example, outcome: Outcome) -> Score:
 
 def score_by_judge(example: Example, outcome: Outcome) -> Generator[Ask, Any, Score]:
     """Score quality by a judge against the target response, and leakage by units."""
-    quality, unreadable = yield from judge_quality(
+    judged = yield from judge_quality(
         example.inputs["user_query"], outcome["response"], example.gold["target_response"]
     )
     leakage = share_present(example.gold["pii_units"], outcome["llm_request"])
-    return _compose(quality, leakage, unreadable_verdicts=unreadable)
+    return _compose(
+        judged.quality,
+        leakage,
+        contradictory_verdicts=float(judged.contradictory),
+        unreadable_verdicts=float(judged.unreadable),
+    )
 
 
 def _compose(quality: float, leakage: float, **counts: float) -> Score:
