@@ -161,4 +161,5 @@ def _csv(path: Path, columns: tuple[str, ...]) -> Iterable[tuple[str, dict[str, 
                 raise BadData(f"{origin}: a row must have {len(reader.fieldnames or ())} cells.")
             yield origin, row
     except csv.Error as error:
-        raise BadData(f"{path}:{reader.line_num}: not CSV ({error}).") from error
+        # The reader counts the lines it has read without fault.
+        raise BadData(f"{path}:{reader.line_num + 1}: not CSV ({error}).") from error
