@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Corpus:
         return {passage.title: f"{passage.title} | {passage.text}" for passage in self.passages}
 
 
+@lru_cache(maxsize=100_000)  # the titles that scores compare are the same ones again and again
 def normalize_title(title: str) -> str:
     """Bring a title to the form titles are compared in."""
     return unicodedata.normalize("NFC", title).strip()

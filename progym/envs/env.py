@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
@@ -155,10 +156,14 @@ class ProgramEnv(gymnasium.Env[str, str]):
             info["fault"] = run.fault
         return "", info
 
+    @cached_property
+    def _env_kwargs(self) -> dict[str, Any]:
+        return _json_kwargs(self.spec.kwargs) if self.spec else {}
+
     def _episode(self, run: ProgramRun, seconds: float) -> Episode:
         return Episode(
             env_id=self.spec.id if self.spec else "",
-            env_kwargs=_json_kwargs(self.spec.kwargs) if self.spec else {},
+            env_kwargs=self._env_kwargs,
             fingerprint=self.fingerprint,
             split=self.split,
             example_id=run.example.id,

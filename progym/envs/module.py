@@ -18,6 +18,7 @@ Value = str | tuple[str, ...]
 """An input of a call: a text, or several items that are shown one per line."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_ONLY_TEXTS = frozenset({str})
 
 
 class StepType(NamedTuple):
@@ -82,6 +83,10 @@ class Module:
         return Invocation(self, inputs)
 
     def _read_items(self, name: str, value: object) -> Value:
+        if type(value) is tuple:  # nearly always, and then of plain texts
+            texts = cast("tuple[str, ...]", value)
+            if _ONLY_TEXTS.issuperset(map(type, texts)):
+                return texts
         if isinstance(value, str):
             return str(value)
         if isinstance(value, (list, tuple)):

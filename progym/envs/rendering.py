@@ -74,7 +74,7 @@ def render_inputs(module: Module, inputs: Mapping[str, Value]) -> str:
             lines.append(f"{field.label}: {value}")
         else:
             lines.append(f"{field.label}:")
-            lines.extend(f"[{number}] {item}" for number, item in enumerate(value, 1))
+            lines += [f"[{number}] {item}" for number, item in enumerate(value, 1)]
     return "\n".join(lines)
 
 

@@ -195,7 +195,7 @@ class ProgramRun:
             answer = self._recorded_answer(request)
         else:
             answer = self._ask(service, request)
-        # The record gets copies: what a program does with its answers must not change the record.
+        # Record, service and program have a copy each: what one does with it changes no other's.
         asked = {name: to_json_value(value) for name, value in request.request.items()}
         self.asks.append(AskRecord(request.service, asked, to_json_value(answer)))
         return to_json_value(answer)

@@ -15,6 +15,8 @@ from typing import Any, NoReturn, cast
 
 from progym.envs.errors import BadData, ProgramFault
 
+_ONLY_TEXTS = frozenset({str})
+
 
 def dump_line(values: object) -> bytes:
     """Write values as one line of JSON; raises ValueError for NaN and infinities."""
@@ -25,6 +27,8 @@ def dump_line(values: object) -> bytes:
 
 def to_json_value(value: object) -> Any:
     """Copy a value as JSON holds it, tuples as lists; raises ProgramFault for other types."""
+    if type(value) is list and _ONLY_TEXTS.issuperset(map(type, cast("list[object]", value))):
+        return cast("list[str]", value).copy()  # what retrievers answer: worth a path of its own
     if isinstance(value, str):
         return str(value)
     if value is None or isinstance(value, int):
