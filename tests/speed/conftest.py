@@ -1,0 +1,36 @@
+"""Speed is measured in CPU seconds, which a busy machine changes little, and said at the end."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+LINES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Keep a line for the summary at the end."""
+    return pytestconfig.stash.setdefault(LINES, []).append
+
+
+@pytest.fixture(scope="session")
+def rate() -> Callable[[Callable[[], int]], float]:
+    """How many things a second something does that gives their number."""
+
+    def measure(work: Callable[[], int]) -> float:
+        start = time.process_time()
+        done = work()
+        return done / (time.process_time() - start)
+
+    return measure
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    lines = config.stash.get(LINES, [])
+    if lines:
+        terminalreporter.section("speed")
+    for line in lines:
+        terminalreporter.line(line)
