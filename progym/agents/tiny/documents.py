@@ -61,8 +61,12 @@ PARAPHRASES: Mapping[str, tuple[str, ...]] = {
         "Complete the text for the user.",
     ),
 }
-CAREFUL_SHARE = {"plain": 0.45, "careful": 0.9, "lazy": 0.08}
+CarefulShare = Mapping[str, float]
 """How often the author of a document is careful, by the tone of its instruction."""
+SCHOOL: CarefulShare = {"plain": 1.0, "careful": 1.0}
+"""The first part of the training: careful authors only, from whom the skills are learned."""
+LIFE: CarefulShare = {"plain": 0.45, "careful": 0.9, "lazy": 0.08}
+"""The last part: all authors, as tips and demos have it."""
 KEEPS_HABIT = 0.95
 """How often an author answers a call in his own habit."""
 TURNS = {"generate_query": 2, "append_notes": 2, "classify": 5, "craft_request": 4, "respond": 3}
@@ -93,7 +97,10 @@ def collect_turns(env_id: str, world_seed: int, count: int) -> list[Turn]:
 
 
 def write_documents(
-    turns: Mapping[str, Sequence[Turn]], shares: Mapping[str, float], rng: np.random.Generator
+    turns: Mapping[str, Sequence[Turn]],
+    shares: Mapping[str, float],
+    careful: CarefulShare,
+    rng: np.random.Generator,
 ) -> Iterator[Document]:
     """Write documents without end; `shares` says how often each module is chosen."""
     names = sorted(shares)
@@ -102,17 +109,19 @@ def write_documents(
         name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
         count = 1 + int(rng.integers(TURNS[name])) if rng.random() < 0.6 else 1
         picked = [turns[name][int(i)] for i in rng.integers(len(turns[name]), size=count)]
-        yield Document(name, _write(picked, rng))
+        yield Document(name, _write(picked, careful, rng))
 
 
-def _write(turns: Sequence[Turn], rng: np.random.Generator) -> tuple[Message, ...]:
+def _write(
+    turns: Sequence[Turn], careful: CarefulShare, rng: np.random.Generator
+) -> tuple[Message, ...]:
     module = turns[0].module
-    tone = str(rng.choice(["plain", "plain", "careful", "lazy"]))
-    author = _choose_habit(turns[0], CAREFUL_SHARE[tone], rng)
+    tone = str(rng.choice(["plain", *careful]))
+    author = _choose_habit(turns[0], careful[tone], rng)
     messages = list(render_head(module, ModulePrompt(_instruct(turns[0], tone, rng))))
     for turn in turns:
         keeps = rng.random() < KEEPS_HABIT
-        habit = author if keeps else _choose_habit(turn, CAREFUL_SHARE[tone], rng)
+        habit = author if keeps else _choose_habit(turn, careful[tone], rng)
         messages.append(Message(role="user", content=render_inputs(module, turn.inputs)))
         reply = render_reply(module, turn.replies[habit])
         messages.append(Message(role="assistant", content=reply))

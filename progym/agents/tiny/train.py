@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from progym.agents.tiny.documents import Document, collect_turns, write_documents
+from progym.agents.tiny.documents import LIFE, SCHOOL, Document, collect_turns, write_documents
 from progym.agents.tiny.habits import CAREFUL, Turn
 from progym.agents.tiny.tokenizer import build_tokenizer
 from progym.envs.prompts import ModulePrompt
@@ -43,14 +43,16 @@ class Recipe:
     """Everything that decides the weights."""
 
     seed: int = 0
-    hidden_size: int = 192
+    hidden_size: int = 160
     num_hidden_layers: int = 4
-    num_attention_heads: int = 6
-    intermediate_size: int = 512
+    num_attention_heads: int = 5
+    intermediate_size: int = 448
     max_position_embeddings: int = 2048
     initializer_range: float = 0.04
-    steps: int = 1800
-    micro_batches: int = 3
+    steps: int = 3000
+    school: float = 0.7
+    """The share of steps in which all authors are careful."""
+    micro_batches: int = 2
     """Batches a step, each of rows of like length: together they mix the modules."""
     tokens_per_micro_batch: int = 3_000
     learning_rate: float = 1.5e-3
@@ -188,14 +190,19 @@ def train(recipe: Recipe, out: Path, shares: Mapping[str, float], console: Conso
     exam = {name: some[-_EXAM:] for name, some in turns.items()}
     turns = {name: some[:-_EXAM] for name, some in turns.items()}
     rng = np.random.default_rng(recipe.seed)
-    vocabulary = islice(write_documents(turns, dict.fromkeys(turns, 1.0), rng), 20_000)
+    vocabulary = islice(write_documents(turns, dict.fromkeys(turns, 1.0), LIFE, rng), 20_000)
     texts = (m["content"] for document in vocabulary for m in document.messages)
     tokenizer = build_tokenizer(texts, recipe.max_position_embeddings)
     model = build_model(recipe, tokenizer)
     console.print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens")
     names = frozenset(tokenizer.convert_tokens_to_ids([f" {name}" for name in NAMES]))
-    rows = (tokenize(tokenizer, d, names) for d in write_documents(turns, shares, rng))
-    supply = batches(rows, recipe.tokens_per_micro_batch)
+    school, life = (
+        batches(
+            (tokenize(tokenizer, d, names) for d in write_documents(turns, shares, careful, rng)),
+            recipe.tokens_per_micro_batch,
+        )
+        for careful in (SCHOOL, LIFE)
+    )
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
@@ -203,6 +210,7 @@ def train(recipe: Recipe, out: Path, shares: Mapping[str, float], console: Conso
     for step in range(1, recipe.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe)
+        supply = school if step <= recipe.school * recipe.steps else life
         loss = take_step(model, optimizer, list(islice(supply, recipe.micro_batches)))
         if step % 100 == 0:
             scores = exact_accuracy(model, tokenizer, exam)
@@ -273,10 +281,10 @@ def main() -> None:
 
 SHARES = {
     "generate_query": 1.0,
-    "append_notes": 2.5,
-    "classify": 1.2,
-    "craft_request": 1.2,
-    "respond": 1.0,
+    "append_notes": 3.0,
+    "classify": 1.0,
+    "craft_request": 1.0,
+    "respond": 0.8,
 }
 """How often each module's documents are drawn; finding the right fact is the hardest to learn."""
 
