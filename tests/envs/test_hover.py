@@ -168,8 +168,12 @@ def test_an_environment_survives_pickling():
 def test_equal_arguments_give_equal_fingerprints_and_others_do_not():
     base = make_env(split="val").fingerprint
     assert make_env(split="val").fingerprint == base
-    others = [{"split": "test"}, {"split": "val", "world_seed": 1}, {"split": "val", "size": 9}]
-    assert base not in [make_env(**other).fingerprint for other in others]
+    others = [
+        make_env(split="test"),
+        make_env(split="val", world_seed=1),
+        make_env(split="val", size=9),
+    ]
+    assert base not in [other.fingerprint for other in others]
 
 
 @pytest.mark.parametrize(

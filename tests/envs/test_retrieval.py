@@ -1,5 +1,7 @@
 import logging
 import pickle
+from functools import partial
+from typing import Any
 
 import bm25s
 import numpy as np
@@ -39,17 +41,23 @@ def world():
     return encyclopedia("val", 7)
 
 
+def peer_of(corpus):
+    """Index a corpus by bm25s alone; gives the index and how it reads a text."""
+    options: dict[str, Any] = {"stopwords": "en", "stemmer": Stemmer.Stemmer("english")}
+    read: Any = partial(bm25s.tokenize, return_ids=False, show_progress=False, **options)
+    index: Any = bm25s.BM25(k1=0.9, b=0.4)
+    index.index(read([f"{p.title} {p.text}" for p in corpus.passages]), show_progress=False)
+    return index, read
+
+
 def test_ranking_is_that_of_bm25s(world):
-    texts = [f"{passage.title} {passage.text}" for passage in world.corpus.passages]
-    options = {"stopwords": "en", "stemmer": Stemmer.Stemmer("english"), "show_progress": False}
-    peer = bm25s.BM25(k1=0.9, b=0.4)
-    peer.index(bm25s.tokenize(texts, **options), show_progress=False)
+    index, read = peer_of(world.corpus)
     position = {passage.title: i for i, passage in enumerate(world.corpus.passages)}
     ours = Retriever(world.corpus)
     for claim in [example.inputs["claim"] for example in world.examples(40)]:
-        words = bm25s.tokenize([claim], return_ids=False, **options)
-        best = peer.retrieve(words, k=10, show_progress=False).scores[0]
-        scores = peer.get_scores(words[0])
+        words = read([claim])
+        best = index.retrieve(words, k=10, show_progress=False).scores[0]
+        scores = index.get_scores(words[0])
         answer = ours.answer(claim, 10)
         np.testing.assert_array_equal([scores[position[title]] for title in answer], best)
 
