@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium
@@ -36,6 +39,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket.socket, "connect_ex", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setenv("PROGYM_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def make(env_id: str, **kwargs: Any) -> ProgramEnv:
@@ -86,6 +90,27 @@ def test_the_same_seed_gives_the_same_episode_bit_for_bit(env_id: str):
 
     assert digests[0] == digests[1]
     assert len(set(digests[0])) > 1
+
+
+def test_another_process_with_another_hash_seed_plays_the_same_episodes():
+    script = """
+import progym
+from progym.envs.catalog import IDS
+from progym.envs.rendering import render_reply
+for env_id in IDS:
+    env = progym.make(env_id, split="val").unwrapped
+    info = env.reset(seed=5)[1]
+    while "record" not in info:
+        info = env.step(render_reply(env.pending_call.module, env.gold_fields()))[-1]
+    print(info["record"].digest)
+"""
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+
+    ours = [play(make(env_id, split="val"), seed=5).digest for env_id in IDS]
+
+    assert done.stdout.split() == ours
 
 
 @every_env

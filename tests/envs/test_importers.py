@@ -16,6 +16,7 @@ from progym.envs import sources
 from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadData, BadValue, DataUnavailable, RecordingFailed, UnknownName
 from progym.envs.rendering import render_reply
+from progym.envs.replay import replay
 from progym.envs.sources.importing import import_release, read_uids
 from progym.envs.sources.splitting import PAPER_SIZES
 
@@ -298,6 +299,14 @@ def test_passages_that_can_not_be_read_are_named(tmp_path):
         import_release("hover", tmp_path, tmp_path / "out", corpus=tmp_path / "bad.jsonl")
 
 
+@pytest.mark.parametrize("text", ["{}", "[1]", "uids"])
+def test_a_file_that_is_no_list_of_uids_is_named(tmp_path, text):
+    (tmp_path / "uids.json").write_text(text)
+
+    with pytest.raises(BadData, match=r"uids\.json: expected a JSON array of uids"):
+        read_uids(tmp_path / "uids.json")
+
+
 def test_uids_for_a_task_without_claims_are_refused(tmp_path):
     with pytest.raises(BadValue, match="HoVer's claims"):
         import_release(
@@ -357,7 +366,8 @@ def test_the_release_of_hover_is_played_over_real_passages(tmp_path, monkeypatch
     assert (sum(report.sizes.values()), report.passages) == (72, 13033)
     assert len(report.notes) == 1
     assert {(episode.status, len(episode.calls)) for episode in episodes} == {("ok", 6)}
-    assert min(episode.reward for episode in episodes) >= 0.5
+    assert min(episode.reward for episode in episodes) >= 0.99
+    assert all(replay(episode).matches for episode in episodes)
 
 
 @real

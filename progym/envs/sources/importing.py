@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from progym.envs.corpus import Passage
-from progym.envs.errors import BadValue, DataUnavailable, RecordingFailed
+from progym.envs.errors import BadData, BadValue, DataUnavailable, RecordingFailed
 from progym.envs.program import Example
 from progym.envs.sources.folder import merge_passages, read_passage
 from progym.envs.sources.formats import FORMAT_VERSION, format_of
@@ -83,9 +83,9 @@ def read_uids(path: Path) -> frozenset[str]:
     except OSError as error:
         raise DataUnavailable(f"{path} can't be read ({error.strerror}).") from error
     except ValueError as error:
-        raise BadValue(f"{path}: expected a JSON array of uids ({error}).") from error
+        raise BadData(f"{path}: expected a JSON array of uids ({error}).") from error
     if not isinstance(values, list) or not all(isinstance(uid, str) for uid in values):  # pyright: ignore[reportUnknownVariableType]
-        raise BadValue(f"{path}: expected a JSON array of uids.")
+        raise BadData(f"{path}: expected a JSON array of uids.")
     return frozenset(values)  # pyright: ignore[reportUnknownArgumentType]
 
 
@@ -141,7 +141,7 @@ def _uncovered(
         return ()
     return (
         f"{count} of {len(examples)} claims have a gold title that is not in the corpus: their "
-        "recall can't reach 1. only_uids chooses claims that are covered.",
+        "recall can't reach 1. only_uids (--only-uids) chooses claims that are covered.",
     )
 
 

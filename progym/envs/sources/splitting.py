@@ -75,7 +75,7 @@ def _check_sizes(sizes: Sizes) -> None:
 def _counts(
     task: str, names: tuple[str, ...], available: int, sizes: Sizes
 ) -> tuple[Mapping[str, int], str]:
-    paper = {name: PAPER_SIZES[task][name] for name in names}
+    paper = {name: PAPER_SIZES[task][name] for name in SPLITS if name in names}
     if available < len(names):
         raise BadValue(
             f"The release holds {available} fitting examples; {', '.join(names)} need one each."
