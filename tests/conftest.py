@@ -1,4 +1,4 @@
-"""What holds for every test: nothing is fetched, nothing is reported, nothing depends on the clock."""
+"""What holds for every test: nothing is fetched or reported, and no clock decides."""
 
 import os
 

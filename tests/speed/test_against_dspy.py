@@ -1,7 +1,8 @@
 """HoVer4Hop-v0 against the same program in dspy with its DummyLM: same outcomes, then speed.
 
 Both render every call and read every completion. They share the claims, the scripted replies and
-the retriever with its memory, and take turns within one process, in CPU seconds.
+the retriever with its memory, and take turns within one process, in CPU seconds. Both keep a
+record: ours the episode, dspy its history, which is on by default.
 """
 
 import itertools
@@ -108,7 +109,7 @@ class Ours:
 
 
 class Theirs:
-    """dspy's side: the same replies through its DummyLM, without the cost of its history."""
+    """dspy's side: the same replies through its DummyLM, its settings as they come."""
 
     def __init__(self, env: ProgramEnv, scripts: list[Script]) -> None:
         retriever: Any = env.services["retriever"]
@@ -117,7 +118,7 @@ class Theirs:
         self.replies = [fields for script in scripts for fields in script.fields]
 
     def outcomes(self) -> Iterator[Outcome]:
-        with dspy.context(lm=DummyLM(self.replies), disable_history=True):
+        with dspy.context(lm=DummyLM(self.replies)):
             for example in self.examples:
                 made = self.program(**example.inputs)
                 found = list(itertools.chain.from_iterable(made.titles))
