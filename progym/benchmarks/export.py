@@ -12,7 +12,8 @@ from typing import Any
 from progym.agents.storage import write_atomic, write_json
 from progym.benchmarks.plots import draw_pictures
 from progym.benchmarks.report import render_report
-from progym.benchmarks.results import Comparison, Results, Row, TaskResult, summarize
+from progym.benchmarks.results import Comparison, Results, Row, TaskResult
+from progym.benchmarks.summary import summarize
 from progym.benchmarks.tables import grids, remarks, to_markdown
 
 

@@ -23,11 +23,13 @@ class _Figure:
 _CAPTIONS = {
     "curves": (
         "What the stages report while they optimize, on their own train or val examples: thin "
-        "lines are seeds, thick lines their mean. The open marker is the test score at the end."
+        "lines are seeds, thick lines their mean, a line for each stage. The open marker is the "
+        "test score at the end."
     ),
     "pareto": (
         "Test score with its 95 % interval against the rollouts spent on optimization; horizontal "
-        "bars span the seeds. The dashed line joins the strategies that no other beats in both."
+        "bars span the seeds. The dashed line joins the strategies that no other beats in both: as "
+        "high a score for as few rollouts."
     ),
 }
 

@@ -58,7 +58,7 @@ class Grid:
 
 
 def task_grid(task: TaskResult, *, wide: bool = False) -> Grid:
-    """Lay out one task in 80 columns; `wide` adds the bootstrap and a verdict beside each interval."""
+    """Lay out one task in 80 columns; `wide` adds the bootstrap and a verdict on each gain."""
     seeds = max(row.seeds_planned for row in task.rows)
     return Grid(
         title=f"{task.task} ({task.env_id}, {task.examples} examples, {seeds} seeds)",
@@ -233,8 +233,11 @@ def _standing(task: TaskResult) -> str:
         return f"{best.strategy} is best: its interval overlaps no other's."
     if len(scored) < 2:
         return "Nothing to compare yet."
-    top = max(scored, key=lambda row: _value(row.score))
-    return f"{top.strategy} has the highest mean; its interval overlaps another's, so none is bold."
+    highest = max(_value(row.score) for row in scored)
+    top = [row.strategy for row in scored if _value(row.score) == highest]
+    if len(top) > 1:
+        return f"{', '.join(top)} share the highest mean, so none is bold."
+    return f"{top[0]} has the highest mean; its interval overlaps another's, so none is bold."
 
 
 def _value(comparison: Comparison | None) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from gymnasium import register
 from progym.agents.policy import Policy
 from progym.agents.stage import Cost, CurvePoint, Report, StageResult, Task
 from progym.agents.strategy import StageEntry
+from progym.benchmarks.runner import run_suite
+from progym.benchmarks.suite import Evaluation, Suite, SuiteTask
 from progym.envs.env import ProgramEnv
 from progym.envs.errors import RecordingFailed
 from progym.envs.examples import Examples
@@ -45,7 +48,8 @@ def make_env(*, split: str = "train", size: int = 8, broken: bool = False, rende
     if broken:
         worths[-1] = -1.0
     examples = [
-        Example(f"{split}-{i}", {"word": f"w{i}"}, {"worth": worth}) for i, worth in enumerate(worths)
+        Example(f"{split}-{i}", {"word": f"w{i}"}, {"worth": worth})
+        for i, worth in enumerate(worths)
     ]
     return ProgramEnv(
         Program((speak,), _run),
@@ -88,7 +92,8 @@ class ToyStage:
         first = not runs.exists()
         with runs.open("a") as file:
             file.write("run\n")
-        if first or self.config.misbehaviour == "raise":
+        is_alone = not policy.prompts.modules  # as the first stage of a strategy, that is
+        if is_alone and (first or self.config.misbehaviour == "raise"):
             _misbehave(self.config.misbehaviour)
         report("toying", 1, 2)
         report("toying", 2, 2)
@@ -116,3 +121,21 @@ def _rollouts(config: ToyConfig) -> int:
 
 _ENTRY = StageEntry("toy_world:ToyConfig", "toy_world:ToyStage", _rollouts)
 STAGES = {"po": _ENTRY, "mmgrpo": _ENTRY}
+
+
+def toy_suite(misbehaviour: str = "", *, broken: bool = False) -> Suite:
+    """Make a suite of one toy task; `mmgrpo` misbehaves as told."""
+    settings = {"po": {"word": "Please."}, "mmgrpo": {"misbehaviour": misbehaviour}}
+    task = SuiteTask("toy", ENV, {"broken": broken}, Evaluation(examples=6, repeats=2), settings)
+    strategies = ("vanilla", "po", "mmgrpo", "po -> mmgrpo")
+    return Suite("toys", 1, "", "garbage", strategies, (0,), (task,))
+
+
+if __name__ == "__main__":
+    # run_suite in a process of its own: `toy_world.py FOLDER MISBEHAVIOUR [--resume]`
+    folder, how = Path(sys.argv[1]), sys.argv[2]
+    outcome = run_suite(
+        toy_suite(how), folder, workers=1, resume="--resume" in sys.argv, known=STAGES
+    )
+    sys.stdout.write(outcome.message + "\n")
+    sys.exit(outcome.exit_code)

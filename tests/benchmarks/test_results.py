@@ -1,0 +1,218 @@
+"""What is shown of a run: tables, files, the page, and what is withheld."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_runs import STRATEGIES, fake_cell, fake_suite, write_fake_run
+
+from progym.benchmarks.cell_record import read_cell
+from progym.benchmarks.cells import Cell, cells_of
+from progym.benchmarks.evaluation import mean_by_example
+from progym.benchmarks.export import to_csv, to_json, to_markdown_page, write_results
+from progym.benchmarks.intervals import difference, mean_score
+from progym.benchmarks.results import Results
+from progym.benchmarks.summary import summarize
+from progym.benchmarks.tables import grids, remarks, short
+from progym.envs.errors import BadData, DataUnavailable
+
+SUITE = fake_suite()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    folder = tmp_path_factory.mktemp("run")
+    write_fake_run(folder, SUITE)
+    return folder, write_results(folder)
+
+
+def scores_of(folder: Path, task: str, strategy: str) -> np.ndarray:
+    cells = [c for c in cells_of(SUITE) if (c.task, c.strategy) == (task, strategy)]
+    return np.array([read_cell(cell.folder(folder) / "cell.json").scores for cell in cells])
+
+
+def test_a_rows_numbers_are_the_intervals_of_its_cells(written: tuple[Path, Results]):
+    folder, results = written
+    row = results.tasks[1].row("mmgrpo")
+    ours, base = (scores_of(folder, "hover4hop", name) for name in ("mmgrpo", "vanilla"))
+    assert row.score is not None
+    assert row.gain is not None
+    assert row.score.estimate == mean_score(ours)
+    assert row.gain.estimate == difference(ours, base)
+    assert row.gain.bootstrap.low < row.gain.estimate.value < row.gain.bootstrap.high
+
+
+def test_a_cells_record_reads_back_as_it_was(written: tuple[Path, Results]):
+    cell = cells_of(SUITE)[3]
+    assert read_cell(cell.folder(written[0]) / "cell.json") == fake_cell(SUITE, cell)
+
+
+def test_composing_is_judged_by_its_interaction(written: tuple[Path, Results]):
+    task = written[1].tasks[0]
+    (entry,) = task.interactions
+    values = {row.strategy: row.score.estimate.value for row in task.rows if row.score}
+    vanilla, po, mmgrpo, composed = (values[name] for name in STRATEGIES)
+    assert entry.strategy == "po -> mmgrpo"
+    assert entry.comparison.estimate.value == pytest.approx(composed - mmgrpo - po + vanilla)
+
+
+def test_only_an_interval_that_overlaps_no_other_stands_out(tmp_path: Path):
+    write_fake_run(tmp_path, SUITE)
+    assert not any(row.stands_out for task in summarize(tmp_path).tasks for row in task.rows)
+    for cell in cells_of(SUITE):
+        record = fake_cell(SUITE, cell)
+        if cell.strategy == "mmgrpo":
+            replace(record, scores=tuple(1.0 for _ in record.scores)).write(tmp_path)
+    best = [row.strategy for row in summarize(tmp_path).tasks[0].rows if row.stands_out]
+    assert best == ["mmgrpo"]
+
+
+def test_a_strategy_that_is_not_dominated_is_marked(written: tuple[Path, Results]):
+    rows = written[1].tasks[0].rows
+    assert rows[0].is_on_front  # nothing is cheaper than vanilla
+    assert rows[3].is_on_front  # nothing scores higher than the composed
+
+
+def test_a_cell_with_faults_leaves_its_strategy_without_a_score(tmp_path: Path):
+    write_fake_run(tmp_path, SUITE)
+    fake_cell(SUITE, Cell("banking77", "po", 1), faults=2).write(tmp_path)
+    results = summarize(tmp_path)
+    row = results.tasks[0].row("po")
+    assert (row.score, row.gain, row.faults) == (None, None, 2)
+    assert results.suite[1].score is None
+    assert "no score: the system failed 2 episodes" in to_markdown_page(results)
+    assert results.tasks[0].interactions == ()
+
+
+def test_a_missing_seed_is_said_and_gains_wait_for_it(tmp_path: Path):
+    write_fake_run(tmp_path, SUITE, skip=[Cell("banking77", "vanilla", 2)])
+    results = summarize(tmp_path)
+    page = to_markdown_page(results)
+    assert "(2 of 3 seeds)" in page
+    assert all(row.gain is None for row in results.tasks[0].rows)
+    assert all(row.gain is not None for row in results.tasks[1].rows[1:])
+
+
+def test_one_seed_alone_says_that_it_covers_examples_only(tmp_path: Path):
+    write_fake_run(tmp_path, fake_suite(seeds=[0]))
+    assert "(1 seed: examples only)" in to_markdown_page(summarize(tmp_path))
+
+
+def test_an_empty_run_says_so(tmp_path: Path):
+    write_fake_run(tmp_path, SUITE, skip=cells_of(SUITE))
+    with pytest.raises(DataUnavailable, match="no finished cells"):
+        summarize(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["fingerprint", "examples"])
+def test_cells_on_other_data_never_share_a_table(tmp_path: Path, what: str):
+    write_fake_run(tmp_path, SUITE)
+    record = fake_cell(SUITE, Cell("banking77", "po", 1))
+    changed = {"fingerprint": "other", "examples": record.inputs.examples[::-1]}[what]
+    replace(record, inputs=replace(record.inputs, **{what: changed})).write(tmp_path)
+    with pytest.raises(BadData, match="can't be compared"):
+        summarize(tmp_path)
+
+
+def test_a_cell_of_another_suite_is_refused(tmp_path: Path):
+    write_fake_run(tmp_path, SUITE)
+    replace(fake_cell(SUITE, Cell("banking77", "po", 1)), suite_digest="x").write(tmp_path)
+    with pytest.raises(BadData, match="another suite"):
+        summarize(tmp_path)
+
+
+def test_the_same_cells_give_the_same_files_byte_for_byte(written: tuple[Path, Results]):
+    folder, _ = written
+    names = ["results.json", "results.csv", "results.md", "report.html"]
+    names += ["curves.svg", "curves.png", "pareto.svg", "pareto.png"]
+    before = {name: (folder / name).read_bytes() for name in names}
+    write_results(folder)
+    assert before == {name: (folder / name).read_bytes() for name in names}
+
+
+def test_json_and_csv_hold_what_the_table_shows(written: tuple[Path, Results]):
+    folder, results = written
+    values = json.loads((folder / "results.json").read_text())
+    rows = list(csv.DictReader(io.StringIO(to_csv(results))))
+    assert values == json.loads(json.dumps(to_json(results)))
+    assert len(rows) == 12
+    first = values["tasks"][0]["rows"][1]["score"]["estimate"]
+    assert float(rows[1]["score"]) == first["value"]
+    assert f"{100 * first['value']:.1f} [{100 * first['low']:.1f}" in to_markdown_page(results)
+
+
+class _Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self._open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self._open = tag
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.links += [v for name, v in attrs if name in ("src", "href", "xlink:href") and v]
+
+    def handle_data(self, data):
+        if self._open in ("td", "th") and data.strip():
+            self.cells.append(data)
+
+
+def test_the_page_shows_every_number_of_the_tables_and_needs_no_network(
+    written: tuple[Path, Results],
+):
+    folder, results = written
+    page = _Page((folder / "report.html").read_text())
+    shown = [
+        cell for grid in grids(results, wide=True) for line in grid.lines for cell in line.cells
+    ]
+    assert [cell for cell in page.cells if cell in set(shown)] == shown
+    assert all(link.startswith("#") for link in page.links)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_hostile_names_are_text_on_the_page(tmp_path: Path):
+    evil = "<script>alert(1)</script>"
+    suite = replace(SUITE, description=evil, model=evil)
+    write_fake_run(tmp_path, suite)
+    write_results(tmp_path)
+    assert evil not in (tmp_path / "report.html").read_text()
+
+
+def test_embedded_worlds_are_called_a_testbed(written: tuple[Path, Results]):
+    assert any("no evidence" in remark for remark in remarks(written[1]))
+    assert "no evidence" in (written[0] / "report.html").read_text()
+
+
+def test_the_papers_table_is_labelled_as_no_comparison(written: tuple[Path, Results]):
+    text = to_markdown_page(written[1])
+    assert "69.1 ± 1.8" in text
+    assert "no comparison with the numbers here" in text
+
+
+def test_repeats_are_averaged_and_a_repeat_without_score_leaves_none():
+    assert mean_by_example([1.0, 0.0, None, 1.0, 0.5, 0.5], 2) == (0.5, None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.00k"),
+        (12_400, "12.4k"),
+        (999_600, "1.00M"),
+        (2e9, "2.00G"),
+    ],
+)
+def test_counts_are_written_with_three_digits(number: float, text: str):
+    assert short(number) == text
