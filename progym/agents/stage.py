@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Protocol
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
 
 import progym.envs.catalog  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers the ids
 from progym.agents.policy import Policy
+from progym.envs.errors import unknown
 from progym.envs.records import Episode
 
 
@@ -26,7 +29,13 @@ class Task:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def make(self, split: str) -> gymnasium.Env[str, str]:
-        """Make the environment for a split ("train", "val" or "test")."""
+        """Make the environment for a split; raises UnknownName for an argument it does not take."""
+        entry_point = gymnasium.spec(self.env_id).entry_point
+        if isinstance(entry_point, str):
+            taken = signature(load_env_creator(entry_point)).parameters
+            if not any(p.kind is Parameter.VAR_KEYWORD for p in taken.values()):
+                for name in self.kwargs.keys() - taken.keys():
+                    raise unknown(f"argument of {self.env_id}", name, taken)
         kwargs: dict[str, Any] = {**self.kwargs, "split": split}
         return gymnasium.make(self.env_id, **kwargs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import gymnasium
 from rich.console import Console
@@ -30,7 +31,7 @@ def list_environments(as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-def _describe(env_id: str) -> dict:
+def _describe(env_id: str) -> dict[str, Any]:
     sizes: dict[str, int] = {}
     for split in ("train", "val", "test"):
         env = gymnasium.make(env_id, split=split).unwrapped

@@ -81,7 +81,7 @@ def evaluate(
         print(json.dumps(summary, indent=2))  # noqa: T201 - this is the result
     else:
         _show(summary, Console())
-    if summary["status"].get("fault"):
+    if any(episode.score is None for episode in done):
         raise typer.Exit(1)
 
 

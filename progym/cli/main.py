@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import version
 from typing import Annotated
 
+import gymnasium.error
 import typer
 from rich.console import Console
 
@@ -68,8 +69,8 @@ def main() -> None:
     """Run the command line; expected errors end as one line on stderr, without a traceback."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        app()
-    except ProgymError as error:
+        app(prog_name="progym")
+    except (ProgymError, gymnasium.error.Error) as error:
         errors.print(f"progym: {error}", markup=False)
         sys.exit(2)
     except KeyboardInterrupt:

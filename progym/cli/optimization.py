@@ -85,7 +85,7 @@ def _show_plan(plan: Strategy, as_json: bool) -> None:
         return
     table = Table("stage", "rollouts")
     for row in rows:
-        table.add_row(row["stage"], f"{row['rollouts']:,}")
+        table.add_row(str(row["stage"]), f"{row['rollouts']:,}")
     Console().print(table)
 
 
@@ -105,12 +105,13 @@ def _row(run: StageRun) -> dict[str, Any]:
 
 def _show_runs(runs: list[StageRun], console: Console) -> None:
     table = Table("stage", "rollouts", "tokens in", "tokens out", "seconds", "last score")
-    for row in map(_row, runs):
+    for run in runs:
+        row = _row(run)
         score = (
             "" if row["last_score"] is None else f"{row['last_score']:.3f} ({row['last_split']})"
         )
         table.add_row(
-            row["stage"],
+            run.name,
             f"{row['rollouts']:,}",
             f"{row['prompt_tokens']:,}",
             f"{row['completion_tokens']:,}",

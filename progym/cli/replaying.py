@@ -14,7 +14,7 @@ from progym.cli.arguments import AsJson
 from progym.cli.progress import progress_bar
 from progym.envs.prompts import load_prompts
 from progym.envs.recording import read_episodes
-from progym.envs.replay import replay
+from progym.envs.replay import ReplayReport, replay
 
 
 def replay_file(
@@ -28,7 +28,7 @@ def replay_file(
     """Re-execute every episode from its recorded completions; exit 1 if one does not match."""
     prompt_set = load_prompts(prompts) if prompts else None
     episodes = list(read_episodes(episodes_file))
-    reports = []
+    reports: list[ReplayReport] = []
     with progress_bar(quiet=as_json) as report:
         for done, episode in enumerate(episodes, 1):
             reports.append(replay(episode, prompts=prompt_set))

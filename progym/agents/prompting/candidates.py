@@ -33,18 +33,18 @@ class SolvedCall:
 
 def solved_calls(episodes: Sequence[Episode]) -> dict[str, list[SolvedCall]]:
     """Take the calls of the best episode of each example, by module, where it beats the mean."""
-    scored = [episode for episode in episodes if episode.score is not None]
+    scored = [(episode, episode.score) for episode in episodes if episode.score is not None]
     if not scored:
         raise BadData("No bootstrapping episode could be scored: all ended in faults.")
-    mean = float(np.mean([episode.score for episode in scored]))
-    best: dict[str, Episode] = {}
-    for episode in scored:
+    mean = float(np.mean([score for _, score in scored]))
+    best: dict[str, tuple[Episode, float]] = {}
+    for episode, score in scored:
         known = best.get(episode.example_id)
-        if known is None or _score(episode) > _score(known):
-            best[episode.example_id] = episode
+        if known is None or score > known[1]:
+            best[episode.example_id] = episode, score
     solved: dict[str, list[SolvedCall]] = {}
-    for episode in best.values():
-        if _score(episode) > mean:
+    for episode, score in best.values():
+        if score > mean:
             for call in episode.calls:
                 demo = Demo(call.inputs, call.fields)
                 solved.setdefault(call.module, []).append(SolvedCall(episode.example_id, demo))
@@ -86,8 +86,3 @@ def _draw_demos(
         call = solved[int(position)]
         chosen.setdefault(call.example_id, call.demo)
     return tuple(chosen.values())
-
-
-def _score(episode: Episode) -> float:
-    assert episode.score is not None
-    return episode.score

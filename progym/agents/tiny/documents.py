@@ -7,13 +7,14 @@ keeps mostly to one habit; a tip in the instruction says which, demos show it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium
 import numpy as np
 
 import progym.envs.catalog  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers the ids
 from progym.agents.tiny.habits import CAREFUL, Turn, answer
+from progym.agents.tiny.hurry import leave_out
 from progym.envs.env import ProgramEnv
 from progym.envs.prompts import ModulePrompt
 from progym.envs.records import Completion
@@ -81,17 +82,19 @@ class Document:
     messages: tuple[Message, ...]
 
 
-def collect_turns(env_id: str, world_seed: int, count: int) -> list[Turn]:
-    """Run a task's gold policy over pretrain examples, answering each call in all habits."""
-    env = gymnasium.make(env_id, split="pretrain", world_seed=world_seed, size=count).unwrapped
+def collect_turns(env_id: str, world_seed: int, count: int, split: str = "pretrain") -> list[Turn]:
+    """Run a task's gold policy over some examples, answering each call in all habits."""
+    env = gymnasium.make(env_id, split=split, world_seed=world_seed, size=count).unwrapped
     assert isinstance(env, ProgramEnv)
     rng = np.random.default_rng([world_seed, count])
     turns: list[Turn] = []
     for example_id in env.examples.ids:
         _, info = env.reset(options={"example_id": example_id})
         while "call" in info:
-            gold = env.gold_fields()
-            turns.append(answer(env.examples.by_id(example_id), info["call"], gold, rng))
+            gold, call = env.gold_fields(), info["call"]
+            if split == "pretrain":
+                call = replace(call, inputs=leave_out(call.module.name, call.inputs, rng))
+            turns.append(answer(env.examples.by_id(example_id), call, gold, rng))
             _, _, _, _, info = env.step(Completion("", fields=gold))
     return turns
 

@@ -14,7 +14,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 _PIECE = r"\n| ?[A-Za-z_]+| ?[0-9]| ?[^\sA-Za-z0-9_]|\s"
-SPECIALS = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|unk|>")
+PAD, END = "<|pad|>", "<|end|>"
+SPECIALS = (PAD, END, "<|system|>", "<|user|>", "<|assistant|>", "<|unk|>")
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
@@ -46,8 +47,8 @@ def build_tokenizer(texts: Iterable[str], context: int) -> PreTrainedTokenizerFa
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<|pad|>",
-        eos_token="<|end|>",
+        pad_token=PAD,
+        eos_token=END,
         unk_token="<|unk|>",
         additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
         model_max_length=context,

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -22,43 +22,20 @@ import torch
 from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from progym.agents.tiny.documents import LIFE, SCHOOL, Document, collect_turns, write_documents
+from progym.agents.tiny.documents import (
+    LIFE,
+    Document,
+    collect_turns,
+    write_documents,
+)
 from progym.agents.tiny.habits import CAREFUL, Turn
-from progym.agents.tiny.tokenizer import build_tokenizer
+from progym.agents.tiny.lessons import ALL, PRETRAIN_SEED, TASKS, Recipe
+from progym.agents.tiny.tokenizer import END, PAD, build_tokenizer
 from progym.envs.prompts import ModulePrompt
 from progym.envs.rendering import Message, render_head, render_inputs, render_reply
 from progym.envs.worlds.names import NAMES
 
 WEIGHTS = Path(__file__).parent / "weights"
-TASKS = {"HoVer4Hop-v0": 3000, "Banking77-v0": 20000, "PAPILLON-v0": 4000}
-"""Pretrain examples by task; HoVer's are spread over several encyclopedias."""
-_EXAM = 40
-"""Turns of each module that are kept from training, to see how many replies it gets whole."""
-PRETRAIN_SEED = 1_000
-"""First world seed of the pretraining encyclopedias, so that facts are not learned by heart."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the weights."""
-
-    seed: int = 0
-    hidden_size: int = 160
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 5
-    intermediate_size: int = 448
-    max_position_embeddings: int = 2048
-    initializer_range: float = 0.04
-    steps: int = 3000
-    school: float = 0.7
-    """The share of steps in which all authors are careful."""
-    micro_batches: int = 2
-    """Batches a step, each of rows of like length: together they mix the modules."""
-    tokens_per_micro_batch: int = 3_000
-    learning_rate: float = 1.5e-3
-    warmup_steps: int = 50
-    encyclopedias: int = 24
-    """Pretraining worlds the HoVer turns come from."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +58,9 @@ def tokenize(
     ids: list[int] = []
     learn: list[bool] = []
     for message in document.messages:
-        head = tokenizer.convert_tokens_to_ids(f"<|{message['role']}|>")
-        body = tokenizer(message["content"], add_special_tokens=False)["input_ids"]
-        body = [*body, tokenizer.eos_token_id]
+        head = token_id(tokenizer, f"<|{message['role']}|>")
+        body: list[int] = tokenizer.encode(message["content"], add_special_tokens=False)
+        body = [*body, token_id(tokenizer, END)]
         ids += [head, *body]
         learn += [False, *[message["role"] == "assistant"] * len(body)]
     seen: set[int] = set()
@@ -92,6 +69,13 @@ def tokenize(
             learn[place] = learn[place] or token in seen
             seen.add(token)
     return Row(document.module, np.array(ids), np.array(learn))
+
+
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """Look up a token that the vocabulary is known to hold."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(found, int)
+    return found
 
 
 def collect_worlds(recipe: Recipe, console: Console) -> dict[str, list[Turn]]:
@@ -105,6 +89,15 @@ def collect_worlds(recipe: Recipe, console: Console) -> dict[str, list[Turn]]:
                 turns.setdefault(turn.module.name, []).append(turn)
         console.print(f"{env_id}: {count} examples, {time.perf_counter() - started:.1f} s")
     return turns
+
+
+def collect_exam() -> dict[str, list[Turn]]:
+    """Collect some turns of the val splits, whose facts and phrasings the training never shows."""
+    exam: dict[str, list[Turn]] = {}
+    for env_id, count in (("HoVer4Hop-v0", 10), ("Banking77-v0", 40), ("PAPILLON-v0", 30)):
+        for turn in collect_turns(env_id, 0, count, split="val"):
+            exam.setdefault(turn.module.name, []).append(turn)
+    return exam
 
 
 def batches(rows: Iterator[Row], tokens: int) -> Iterator[list[Row]]:
@@ -176,50 +169,48 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
         max_position_embeddings=recipe.max_position_embeddings,
         initializer_range=recipe.initializer_range,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=token_id(tokenizer, PAD),
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=token_id(tokenizer, END),
     )
     return LlamaForCausalLM(config)
 
 
-def train(recipe: Recipe, out: Path, shares: Mapping[str, float], console: Console) -> None:
+def train(recipe: Recipe, out: Path, console: Console) -> None:
     """Train and save; prints the loss and the exact accuracy per module as it goes."""
     started = time.perf_counter()
     turns = collect_worlds(recipe, console)
-    exam = {name: some[-_EXAM:] for name, some in turns.items()}
-    turns = {name: some[:-_EXAM] for name, some in turns.items()}
+    exam = collect_exam()
     rng = np.random.default_rng(recipe.seed)
-    vocabulary = islice(write_documents(turns, dict.fromkeys(turns, 1.0), LIFE, rng), 20_000)
+    vocabulary = islice(write_documents(turns, ALL, LIFE, rng), 20_000)
     texts = (m["content"] for document in vocabulary for m in document.messages)
     tokenizer = build_tokenizer(texts, recipe.max_position_embeddings)
+    names = frozenset(token_id(tokenizer, f" {name}") for name in NAMES)
     model = build_model(recipe, tokenizer)
     console.print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens")
-    names = frozenset(tokenizer.convert_tokens_to_ids([f" {name}" for name in NAMES]))
-    school, life = (
-        batches(
-            (tokenize(tokenizer, d, names) for d in write_documents(turns, shares, careful, rng)),
-            recipe.tokens_per_micro_batch,
-        )
-        for careful in (SCHOOL, LIFE)
-    )
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
     model.train()
-    for step in range(1, recipe.steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        supply = school if step <= recipe.school * recipe.steps else life
-        loss = take_step(model, optimizer, list(islice(supply, recipe.micro_batches)))
-        if step % 100 == 0:
-            scores = exact_accuracy(model, tokenizer, exam)
-            shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
-            seconds = time.perf_counter() - started
-            console.print(f"{step:5d} {seconds:6.0f} s  loss {loss:.3f}  {shown}", soft_wrap=True)
-            if step % 500 == 0:
-                save(model, tokenizer, recipe, out, scores)
-    save(model, tokenizer, recipe, out, exact_accuracy(model, tokenizer, exam))
+    step = 0
+    for lesson in recipe.lessons:
+        console.print(f"lesson: {lesson.name}")
+        documents = write_documents(turns, lesson.shares, lesson.careful, rng)
+        rows = (tokenize(tokenizer, document, names) for document in documents)
+        supply = batches(rows, recipe.tokens_per_micro_batch)
+        for _ in range(lesson.steps):
+            step += 1
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * _schedule(step, recipe)
+            loss = take_step(model, optimizer, list(islice(supply, lesson.micro_batches)))
+            if step % 100 == 0:
+                scores = exact_accuracy(model, tokenizer, exam)
+                shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
+                seconds = time.perf_counter() - started
+                console.print(
+                    f"{step:5d} {seconds:6.0f} s  loss {loss:.3f}  {shown}", soft_wrap=True
+                )
+        save(model, tokenizer, recipe, out, exact_accuracy(model, tokenizer, exam))
 
 
 def take_step(
@@ -241,7 +232,8 @@ def take_step(
 def _schedule(step: int, recipe: Recipe) -> float:
     if step < recipe.warmup_steps:
         return step / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    falling = sum(lesson.steps for lesson in recipe.lessons[-2:])
+    done = max(0.0, 1 - (recipe.steps - step) / falling)
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -271,22 +263,10 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     given = parser.parse_args()
-    recipe = replace(Recipe(), steps=given.steps, seed=given.seed)
     torch.set_num_threads(2)
-    train(recipe, given.out, SHARES, Console())
-
-
-SHARES = {
-    "generate_query": 1.0,
-    "append_notes": 3.0,
-    "classify": 1.0,
-    "craft_request": 1.0,
-    "respond": 0.8,
-}
-"""How often each module's documents are drawn; finding the right fact is the hardest to learn."""
+    train(Recipe(seed=given.seed), given.out, Console())
 
 
 if __name__ == "__main__":
