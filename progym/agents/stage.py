@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,12 +31,15 @@ class Task:
 
     def make(self, split: str) -> gymnasium.Env[str, str]:
         """Make the environment for a split; raises UnknownName for an argument it does not take."""
-        entry_point = gymnasium.spec(self.env_id).entry_point
+        module, _, name = self.env_id.rpartition(":")
+        if module:  # "package.module:Id-v0" imports the module that registers the id
+            import_module(module)
+        entry_point = gymnasium.spec(name).entry_point
         if isinstance(entry_point, str):
             taken = signature(load_env_creator(entry_point)).parameters
             if not any(p.kind is Parameter.VAR_KEYWORD for p in taken.values()):
-                for name in self.kwargs.keys() - taken.keys():
-                    raise unknown(f"argument of {self.env_id}", name, taken)
+                for key in self.kwargs.keys() - taken.keys():
+                    raise unknown(f"argument of {self.env_id}", key, taken)
         kwargs: dict[str, Any] = {**self.kwargs, "split": split}
         return gymnasium.make(self.env_id, **kwargs)
 
