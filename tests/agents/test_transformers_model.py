@@ -11,7 +11,8 @@ from peft import LoraConfig
 from progym.agents.model import GenerationRequest, Sampling
 from progym.agents.models import load_model, load_trainable
 from progym.agents.models.adapters import Base, add_adapter, save_adapter
-from progym.agents.models.decoding import Row, sample
+from progym.agents.models.decoding import sample
+from progym.agents.models.prefill import Row
 from progym.agents.policy import Policy
 from progym.envs.errors import BadData, BadValue, DataUnavailable, UnknownName
 from progym.envs.rendering import Message

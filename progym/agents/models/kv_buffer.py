@@ -53,11 +53,11 @@ class KVBuffer:
 
     def fill(self, rows: Sequence[int], cache: Cache, sources: Sequence[int]) -> None:
         """Copy rows `sources` of a prefilled cache to rows of the buffer, from column 0 on."""
+        contents = contents_of(cache)
         if not self._layers:
-            self._layers = [self._make_layer(*_contents(layer)) for layer in cache.layers]
+            self._layers = [self._make_layer(keys, values) for keys, values in contents]
         to, at = torch.tensor(rows), torch.tensor(sources)
-        for own, layer in zip(self._layers, cache.layers, strict=True):
-            keys, values = _contents(layer)
+        for own, (keys, values) in zip(self._layers, contents, strict=True):
             own.keys[to, :, : keys.shape[2]] = keys[at]
             own.values[to, :, : values.shape[2]] = values[at]
 
@@ -74,22 +74,14 @@ class KVBuffer:
         return _BufferedLayer(empty(keys), empty(values), columns)
 
 
-def repeat_prefix(prefix: Cache, rows: int) -> Cache:
-    """Give a cache that starts with one shared prefix in each of `rows` rows; copies nothing."""
-    layers: list[DynamicLayer] = []
-    for layer in prefix.layers:
-        keys, values = _contents(layer)
-        copy = DynamicLayer()
-        copy.lazy_initialization(keys, values)
-        copy.keys, copy.values = keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)
-        layers.append(copy)
-    return Cache(layers=list(layers))
-
-
-def _contents(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
-        raise BadValue(
-            f"This model keeps a {type(layer).__name__}, not plain keys and values. Models with "
-            "recurrent or convolution layers can't share prompts: serve it and use an endpoint."
-        )
-    return layer.keys, layer.values
+def contents_of(cache: Cache) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Give a cache's keys and values by layer; raises BadValue where it holds other state."""
+    contents: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for layer in cache.layers:
+        if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
+            raise BadValue(
+                f"This model keeps a {type(layer).__name__}, not plain keys and values, which "
+                "sampling here can't batch. Serve the model and use an endpoint."
+            )
+        contents.append((layer.keys, layer.values))
+    return contents

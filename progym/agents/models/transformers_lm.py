@@ -6,7 +6,8 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from progym.agents.model import GenerationRequest, Sampling
-from progym.agents.models.decoding import Row, Sampled, sample
+from progym.agents.models.decoding import Sampled, sample
+from progym.agents.models.prefill import Row
 from progym.envs.errors import BadData, BadValue
 from progym.envs.records import Completion
 from progym.envs.rendering import Message
