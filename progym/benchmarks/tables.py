@@ -135,7 +135,14 @@ def to_rich(grid: Grid) -> Table:
     )
     for position, column in enumerate(grid.columns):
         is_label = position < grid.labels
-        table.add_column(column, justify="left" if is_label else "right", no_wrap=not is_label)
+        widest = max((len(line.cells[position]) for line in grid.lines), default=0)
+        table.add_column(
+            column,
+            justify="left" if is_label else "right",
+            no_wrap=True,
+            # A narrow terminal cuts numbers, never the names that say whose they are.
+            min_width=max(widest, len(column)) if is_label else None,
+        )
     for line in grid.lines:
         table.add_row(*(Text(cell) for cell in line.cells), style="bold" if line.is_bold else None)
     if grid.notes:
