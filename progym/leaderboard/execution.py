@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from progym.envs.prompts import PromptSet
 from progym.envs.records import AskRecord, Completion
@@ -126,13 +125,10 @@ def _compare_end(episode: EpisodeLine, run: ProgramRun, place: _Place) -> Findin
         return place.found("R03", "asks", f"{len(run.asks)} requests", f"{len(episode.asks)}")
     if run.status != episode.status:
         return place.found("R09", "status", run.status, episode.status)
-    pairs: tuple[tuple[str, Any, float], ...] = (
-        ("reward", run.reward, episode.reward),
-        ("score", run.score, episode.score),
-    )
-    for name, made, given in pairs:
-        if abs(made - given) > TOLERANCE:
-            return place.found("R05", name, made, given)
+    if abs(run.reward - episode.reward) > TOLERANCE:
+        return place.found("R05", "reward", run.reward, episode.reward)
+    if run.score is None or abs(run.score - episode.score) > TOLERANCE:
+        return place.found("R05", "score", run.score, episode.score)
     return _compare_metrics(episode, run, place)
 
 

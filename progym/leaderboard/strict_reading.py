@@ -80,7 +80,7 @@ def parse(text: str, file: str, line: int | None) -> dict[str, Any]:
     """Parse one JSON object; raises Unusable."""
     refuse = _refuser(file, line)
     try:
-        values = json.loads(
+        values: object = json.loads(
             text,
             object_pairs_hook=lambda pairs: _unique(pairs, refuse),
             parse_constant=lambda name: refuse("J07", "a finite number", name),
@@ -96,10 +96,11 @@ def parse(text: str, file: str, line: int | None) -> dict[str, Any]:
         refuse("J09", f"at most {MAX_DEPTH} levels", "more")
     if not isinstance(values, dict):
         refuse("J15", "an object", type(values).__name__)
-    _check_depth(values, refuse)
+    read = cast("dict[str, Any]", values)
+    _check_depth(read, refuse)
     if _ESCAPED_SURROGATE.search(text):
-        _check_surrogates(values, refuse)
-    return cast("dict[str, Any]", values)
+        _check_surrogates(read, refuse)
+    return read
 
 
 def validate(

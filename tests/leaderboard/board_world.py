@@ -67,7 +67,7 @@ def make_env(*, split: str = "train", size: int = 6, render_mode=None) -> Progra
 
 
 if ENV not in gymnasium.registry:
-    gymnasium.register(ENV, entry_point=make_env, disable_env_checker=True)
+    gymnasium.register(ENV, entry_point="board_world:make_env", disable_env_checker=True)
 
 
 class ToyModel:
@@ -124,9 +124,9 @@ def _rollouts(config: ToyConfig) -> int:
 STAGES = {"po": StageEntry("board_world:ToyConfig", "board_world:ToyStage", _rollouts)}
 
 
-def make_suite(*, name: str = "toys", seeds: Sequence[int] = (0, 1, 2), **evaluation) -> Suite:
+def make_suite(*, name: str = "toys", seeds: Sequence[int] = (0, 1, 2), examples: int = 4) -> Suite:
     """Make a suite of two tasks and two strategies."""
-    settings = {"split": "test", "examples": 4, "repeats": 2, "temperature": 1.0, **evaluation}
+    settings = Evaluation("test", examples, repeats=2, temperature=1.0)
     return Suite(
         name=name,
         version=1,
@@ -135,7 +135,7 @@ def make_suite(*, name: str = "toys", seeds: Sequence[int] = (0, 1, 2), **evalua
         strategies=("vanilla", "po"),
         seeds=tuple(seeds),
         tasks=(
-            SuiteTask("toy", ENV, {"size": 6}, Evaluation(**settings)),
-            SuiteTask("big-toy", ENV, {"size": 9}, Evaluation(**settings)),
+            SuiteTask("toy", ENV, {"size": 6}, settings),
+            SuiteTask("big-toy", ENV, {"size": 9}, settings),
         ),
     )

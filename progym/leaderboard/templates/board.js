@@ -26,8 +26,9 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   for (const heading of headings) {
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...heading.childNodes);
-    heading.append(button);
+    const label = heading.querySelector("span");
+    label.replaceWith(button);
+    button.append(label);
     button.addEventListener("click", () => sort(heading));
   }
 }

@@ -1,0 +1,61 @@
+"""What is packed, and what is refused before it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from progym.envs.errors import BadData, BadValue, DataUnavailable
+from progym.leaderboard.packing import pack
+
+CELL = Path("cells/toy/po/seed-1")
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(run, tmp_path / "run")
+
+
+def test_the_same_run_gives_the_same_bytes(run: Path, golden: Path, tmp_path: Path):
+    report = pack(run, tmp_path / "again.zip", entrant="Golden Toys")
+
+    assert (tmp_path / "again.zip").read_bytes() == golden.read_bytes()
+    assert (report.runs, report.episodes, report.size) == (12, 96, golden.stat().st_size)
+
+
+def test_a_run_with_cells_to_do_is_not_packed(copy: Path, tmp_path: Path):
+    (copy / CELL / "cell.json").unlink()
+
+    with pytest.raises(DataUnavailable, match="1 of 12 cells are missing, the first is toy, po"):
+        pack(copy, tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_a_run_that_the_system_failed_is_not_packed(copy: Path, tmp_path: Path):
+    record = json.loads((copy / CELL / "cell.json").read_text())
+    record["scores"][0], record["statuses"] = None, {"ok": 7, "fault": 1}
+    (copy / CELL / "cell.json").write_text(json.dumps(record))
+
+    with pytest.raises(BadValue, match="failed 1 episodes, the first in toy, po, seed 1"):
+        pack(copy, tmp_path / "a.zip")
+
+
+def test_episodes_that_have_changed_are_not_packed(copy: Path, tmp_path: Path):
+    path = copy / CELL / "episodes.jsonl"
+    path.write_text(path.read_text().replace("no idea", "an idea").replace("Reply: w", "Reply: v"))
+
+    with pytest.raises(BadData, match="has changed since"):
+        pack(copy, tmp_path / "a.zip")
+
+
+def test_a_name_that_cannot_be_shown_is_not_taken(run: Path, tmp_path: Path):
+    with pytest.raises(BadValue, match="a hidden or reordering character"):
+        pack(run, tmp_path / "a.zip", entrant="a\u202eb")
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path: Path):
+    with pytest.raises(DataUnavailable, match=r"holds no benchmark run"):
+        pack(tmp_path)
