@@ -1,11 +1,15 @@
 """What is true in an encyclopedia: entities, their relations, and chains of relations.
 
-Titles are dealt to the splits once and for all: no title of one split stands in another, whatever
-the world seed. So no fact and no chain can.
+Splits draw their titles from the same pool. What keeps them apart is that a pair of titles belongs
+to one split for good (see `splits_of`), and only that split may relate the two. So no fact, no
+chain and no article of one split stands in another, whatever the world seeds, and no title tells
+which split it stands in.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -49,43 +53,44 @@ class Facts:
 def draw_facts(grammar: Grammar, split: str, rng: np.random.Generator) -> Facts:
     """Draw the entities of a split and what relates them, chains in random order."""
     entities: list[Entity] = []
-    names: list[tuple[int, int]] = []
+    names: list[np.ndarray] = []
     members: dict[str, range] = {}
     for number, kind in enumerate(grammar.kinds):
-        drawn = _draw_names(number, split, rng)
+        drawn = _draw_names(rng, number)
         members[kind.name] = range(len(entities), len(entities) + len(drawn))
         entities += _make_entities(kind, drawn, rng)
-        names += drawn
-    named = np.array(names)
-    targets = _draw_targets(grammar, members, named, rng)
+        names.append(drawn)
+    named = np.concatenate(names)
+    hashes = hash_titles([entity.title for entity in entities])
+
+    def may_relate(subjects: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        mine = splits_of(hashes[subjects], hashes[objects]) == SPLITS.index(split)
+        return mine & ~_share_name(named[subjects], named[objects])
+
+    targets = _draw_targets(grammar, members, may_relate, rng)
     kinds = np.repeat(np.arange(len(grammar.kinds)), [len(members[k.name]) for k in grammar.kinds])
     chains = rng.permutation(_find_chains(targets, named, kinds))
     return Facts(tuple(entities), targets, chains)
 
 
-def _draw_names(kind: int, split: str, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Draw positions in NAMES: (first, last) for persons, kind 0, else (name, -1)."""
-    parts, part = len(SPLITS), SPLITS.index(split)
+def _draw_names(rng: np.random.Generator, kind: int) -> np.ndarray:
+    """Draw rows of positions in NAMES: (first, last) for persons, kind 0, else (name, -1).
+
+    No two rows have the same first position, no two persons the same last.
+    """
+    firsts = rng.permutation(len(NAMES))
     if kind > 0:
-        mine = np.arange((part + kind) % parts, len(NAMES), parts)
-        return [(int(name), -1) for name in rng.permutation(mine)[:THINGS]]
-    # A pair belongs to the split that its sum leaves as a remainder.
-    lasts = [list(map(int, rng.permutation(np.arange(r, len(NAMES), parts)))) for r in range(parts)]
-    pairs: list[tuple[int, int]] = []
-    for first in map(int, rng.permutation(len(NAMES))):
-        pool = lasts[(part - first) % parts]
-        if pool and pool[-1] != first:
-            pairs.append((first, pool.pop()))
-    return pairs[:PERSONS]
+        return np.column_stack([firsts, np.full(len(NAMES), -1)])[:THINGS]
+    lasts = rng.permutation(len(NAMES))
+    return np.column_stack([firsts, lasts])[firsts != lasts][:PERSONS]
 
 
-def _make_entities(
-    kind: Kind, names: list[tuple[int, int]], rng: np.random.Generator
-) -> list[Entity]:
+def _make_entities(kind: Kind, names: np.ndarray, rng: np.random.Generator) -> list[Entity]:
     adjectives = rng.choice(kind.adjectives, len(names)).tolist()
     features = rng.choice(kind.features, len(names)).tolist()
     entities: list[Entity] = []
-    for (name, last), adjective, feature in zip(names, adjectives, features, strict=True):
+    rows: list[list[int]] = names.tolist()
+    for (name, last), adjective, feature in zip(rows, adjectives, features, strict=True):
         second, short = kind.name.capitalize(), NAMES[name]
         if last >= 0:
             second = short = NAMES[last]
@@ -93,19 +98,37 @@ def _make_entities(
     return entities
 
 
+def splits_of(subjects: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Give the position in SPLITS of the one split that may relate two titles, from their hashes.
+
+    As good as random for every pair, so that a title alone says nothing about the split, and what
+    one title may be related to nothing about what another may.
+    """
+    return ((subjects * objects) >> np.uint64(32)) % np.uint64(len(SPLITS))
+
+
+def hash_titles(titles: list[str]) -> np.ndarray:
+    """Give each title an odd number of 64 bits, the same in every world."""
+    digests = [hashlib.sha256(title.encode()).digest()[:8] for title in titles]
+    return np.frombuffer(b"".join(digests), dtype="<u8") | np.uint64(1)
+
+
 def _draw_targets(
-    grammar: Grammar, members: dict[str, range], names: np.ndarray, rng: np.random.Generator
+    grammar: Grammar,
+    members: dict[str, range],
+    may_relate: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    targets = np.full((len(names), SLOTS), -1)
+    targets = np.full((sum(map(len, members.values())), SLOTS), -1)
     for kind in grammar.kinds:
         sources = np.array(members[kind.name])
         for slot, relation in enumerate(grammar.relations_of(kind.name)):
             pool = members[relation.to]
-            drawn = rng.integers(pool.start, pool.stop, len(sources))
-            # An entity is never related to one that it shares a name with.
-            while (same := _share_name(names[sources], names[drawn])).any():
-                drawn[same] = rng.integers(pool.start, pool.stop, int(same.sum()))
-            targets[sources, slot] = drawn
+            # Each draws from the pool until it meets one that it may be related to.
+            missing = sources
+            while missing.size:
+                targets[missing, slot] = rng.integers(pool.start, pool.stop, missing.size)
+                missing = missing[~may_relate(missing, targets[missing, slot])]
     return targets
 
 
