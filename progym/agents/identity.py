@@ -88,6 +88,15 @@ def versions() -> Mapping[str, str]:
     return found
 
 
+def changed_versions(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Say which versions differ, `numpy 2.0 -> 2.1`; empty if none does."""
+    return ", ".join(
+        f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )
+
+
 def _digest_folder(folder: Path) -> str:
     return digest_files(folder, [path for path in folder.rglob("*") if path.is_file()])
 

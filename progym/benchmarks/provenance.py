@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -74,9 +75,8 @@ def _cpu_name() -> str:
 
 
 def _accelerator() -> str:
-    """Ask torch, which whoever evaluates a model has loaded anyway."""
-    try:
-        import torch
-    except ImportError:
+    """Ask torch where it is loaded already; a run that computes nothing with it has none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
         return "none"
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    return torch.cuda.get_device_name(0)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from progym.agents.identity import versions
+from progym.agents.identity import changed_versions, versions
 from progym.agents.storage import cannot_write, read_json, write_json
 from progym.benchmarks.provenance import commit, hardware
 from progym.benchmarks.suite import Suite
@@ -90,15 +90,10 @@ def _check_same(suite: Suite, info: RunInfo, out: Path) -> None:
             f"{out} belongs to suite {info.suite['name']!r} as it was then ({info.digest[:12]}), "
             f"not to {suite.name!r} as it is now ({suite.digest[:12]}). Choose another folder."
         )
-    now = versions()
-    changed = [
-        f"{name} {info.versions.get(name, 'absent')} -> {now.get(name, 'absent')}"
-        for name in sorted({*info.versions, *now})
-        if info.versions.get(name) != now.get(name)
-    ]
+    changed = changed_versions(info.versions, versions())
     if changed:
         raise BadValue(
-            f"{out} was begun with other versions ({', '.join(changed)}), and results of different "
+            f"{out} was begun with other versions ({changed}), and results of different "
             "versions don't share a table. Go back to those versions, or choose another folder."
         )
 

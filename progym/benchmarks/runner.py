@@ -95,7 +95,7 @@ def run_suite(
     with open_run(suite, out, resume=resume, workers=workers) as info:
         cells = cells_of(suite)
         pending = [cell for cell in cells if not _is_done(cell, out, fingerprints)]
-        assignment = Assignment(suite, out, info.threads, out / "logs", known)
+        assignment = Assignment(suite, out, info.threads, info.versions, out / "logs", known)
         watcher = watcher or Silent()
         count = max(1, min(workers, len(pending)))
         watcher.begin(pending, len(cells) - len(pending), count)

@@ -19,21 +19,23 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
 
+from progym.agents.identity import changed_versions, versions
 from progym.agents.strategy import StageEntry
 from progym.benchmarks.cells import Cell
 from progym.benchmarks.suite import Suite
-from progym.envs.errors import ProgymError, RecordingFailed
+from progym.envs.errors import BadValue, ProgymError, RecordingFailed
 
 _STEP_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker needs once: the suite, where to write, and how many threads to use."""
+    """What a worker needs once: the suite, where to write, and what the run began with."""
 
     suite: Suite
     run: Path
     threads: int
+    versions: Mapping[str, str]
     log: Path
     known: Mapping[str, StageEntry]
 
@@ -77,6 +79,7 @@ def serve(connection: Connection, assignment: Assignment) -> None:
         if cell is None:
             return
         try:
+            _check_versions(assignment)
             record = run_cell(
                 assignment.suite,
                 cell,
@@ -105,6 +108,16 @@ class _Reporter:
         if what != self._what or done == total or now - self._last > _STEP_SECONDS:
             self._what, self._last = what, now
             self._connection.send(Step(what, done, total))
+
+
+def _check_versions(assignment: Assignment) -> None:
+    """Refuse to compute with other code than the run began with; a worker may start late."""
+    changed = changed_versions(assignment.versions, versions())
+    if changed:
+        raise BadValue(
+            f"The code has changed since the run began ({changed}). Results of different "
+            "versions don't share a table: go back, or begin a new run."
+        )
 
 
 def _write_output_to(log: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from gymnasium import register
 from progym.agents.policy import Policy
 from progym.agents.stage import Cost, CurvePoint, Report, StageResult, Task
 from progym.agents.strategy import StageEntry
-from progym.benchmarks.runner import run_suite
 from progym.benchmarks.suite import Evaluation, Suite, SuiteTask
 from progym.envs.env import ProgramEnv
 from progym.envs.errors import RecordingFailed
@@ -129,13 +127,3 @@ def toy_suite(misbehaviour: str = "", *, broken: bool = False) -> Suite:
     task = SuiteTask("toy", ENV, {"broken": broken}, Evaluation(examples=6, repeats=2), settings)
     strategies = ("vanilla", "po", "mmgrpo", "po -> mmgrpo")
     return Suite("toys", 1, "", "garbage", strategies, (0,), (task,))
-
-
-if __name__ == "__main__":
-    # run_suite in a process of its own: `toy_world.py FOLDER MISBEHAVIOUR [--resume]`
-    folder, how = Path(sys.argv[1]), sys.argv[2]
-    outcome = run_suite(
-        toy_suite(how), folder, workers=1, resume="--resume" in sys.argv, known=STAGES
-    )
-    sys.stdout.write(outcome.message + "\n")
-    sys.exit(outcome.exit_code)
