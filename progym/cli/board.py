@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,7 +74,7 @@ def verify_bundle(
     _need_extra()
     from progym.leaderboard.verification import verify
 
-    with progress_bar(quiet=as_json) as report:
+    with _progress(quiet=as_json) as report:
         verification = verify(bundle, suites=_load_suites(suite), report=report)
     if as_json:
         print(json.dumps(_to_json(verification), indent=2))  # noqa: T201 - this is the result
@@ -96,7 +98,7 @@ def build_pages(
     _need_extra()
     from progym.leaderboard.page import SUBMISSIONS, build
 
-    with progress_bar(quiet=as_json) as report:
+    with _progress(quiet=as_json) as report:
         built = build(submissions or SUBMISSIONS, out, suites=_load_suites(suite), report=report)
     found = {v.name: v.outcome for v in built.board.verifications}
     if as_json:
@@ -113,6 +115,20 @@ def build_pages(
         )
     if built.refused:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar from the first report on: a bundle that is refused at once has none."""
+    with ExitStack() as stack:
+        bars: list[Callable[[str, int, int], None]] = []
+
+        def report(what: str, done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress_bar(quiet=quiet)))
+            bars[0](what, done, total)
+
+        yield report
 
 
 def _load_suites(paths: list[Path] | None) -> list[Suite]:
