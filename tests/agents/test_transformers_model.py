@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import LoraConfig
+from transformers import MistralConfig, MistralForCausalLM
 
 from progym.agents.model import GenerationRequest, Sampling
-from progym.agents.models import load_model, load_trainable
+from progym.agents.models import load_model, load_trainable, shared_attention
 from progym.agents.models.adapters import Base, add_adapter, save_adapter
 from progym.agents.models.decoding import sample
 from progym.agents.models.prefill import Row
+from progym.agents.models.transformers_lm import TransformersModel
 from progym.agents.policy import Policy
 from progym.envs.errors import BadData, BadValue, DataUnavailable, UnknownName
 from progym.envs.rendering import Message
@@ -110,6 +112,26 @@ def test_prompts_that_are_prefixes_of_each_other_are_told_apart(lm):
             torch.tensor([prompt]), max_new_tokens=6, do_sample=False, pad_token_id=0
         )
         assert reference[0, len(prompt) :].tolist()[: len(result.token_ids)] == result.token_ids
+
+
+def test_attention_in_blocks_is_the_same_attention(lm, monkeypatch):
+    whole = lm.generate(mixed_requests(8), Sampling(0.0, 4))
+    monkeypatch.setattr(shared_attention, "_SCORES", 2000)
+    blocks = lm.generate(mixed_requests(8), Sampling(0.0, 4))
+    assert token_ids(blocks) == token_ids(whole)
+
+
+def test_a_model_that_can_not_share_prompts_samples_all_the_same(lm):
+    config = MistralConfig(**{**lm.model.config.to_dict(), "sliding_window": 8})
+    torch.manual_seed(0)
+    model = MistralForCausalLM(config).eval()
+    completions = TransformersModel(model, lm.tokenizer, name="sliding").generate(
+        mixed_requests(8), Sampling(0.0, 8)
+    )
+    for completion in completions:
+        prompt = torch.tensor([completion.prompt_ids])
+        reference = model.generate(prompt, max_new_tokens=8, do_sample=False, pad_token_id=0)
+        assert reference[0, prompt.shape[1] :].tolist() == list(completion.token_ids)
 
 
 def test_a_cut_completion_says_so_and_a_stopped_one_keeps_its_end(lm):

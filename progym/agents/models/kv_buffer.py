@@ -52,14 +52,15 @@ class KVBuffer:
         self._layers: list[_BufferedLayer] = []
 
     def fill(self, rows: Sequence[int], cache: Cache, sources: Sequence[int]) -> None:
-        """Copy rows `sources` of a prefilled cache to rows of the buffer, from column 0 on."""
+        """Copy rows `sources` of a prefilled cache to rows of the buffer, up to its last column."""
         contents = contents_of(cache)
         if not self._layers:
             self._layers = [self._make_layer(keys, values) for keys, values in contents]
         to, at = torch.tensor(rows), torch.tensor(sources)
         for own, (keys, values) in zip(self._layers, contents, strict=True):
-            own.keys[to, :, : keys.shape[2]] = keys[at]
-            own.values[to, :, : values.shape[2]] = values[at]
+            place = slice(self._shape[1] - keys.shape[2], self._shape[1])
+            own.keys[to, :, place] = keys[at]
+            own.values[to, :, place] = values[at]
 
     def cache(self) -> Cache:
         """Give the buffer in the form that models take; it decodes into the room set aside."""

@@ -1,8 +1,8 @@
 """Prompts of a batch, computed: what they share once for all rows, equal prompts once each.
 
-Rows are not aligned. A row's own part of its prompt lies in the first columns of the cache, those
-up to the longest own part are masked, and all rows decode into the columns after that. Positions
-are given explicitly, so gaps change nothing.
+A row's own part of its prompt ends at the cache's column that all end at; the columns before it are
+masked, and all rows decode into those after it. Positions are given explicitly, so the gap to what
+is shared changes nothing.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def prefill(model: Any, rows: Sequence[Row], room: int, *, share: bool) -> Prefi
             if logits is None:
                 logits = own.logits.new_empty(len(rows), own.logits.shape[1])
             logits[to] = own.logits[sources]
-            mask[to, : own.mask.shape[1]] = own.mask[sources]
+            mask[to, columns - own.mask.shape[1] : columns] = own.mask[sources]
             buffer.fill(to, own.cache, sources)
     assert logits is not None
     return Prefilled(logits, buffer.cache(), mask, segments if share else None, columns)

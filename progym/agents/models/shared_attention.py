@@ -89,12 +89,12 @@ def attend(
             raise BadValue(f"This model's attention uses {name}; prompts can't be shared in it.")
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     outputs: list[torch.Tensor] = []
-    start = 0
+    start, index = 0, int(module.layer_idx)
     for segment in progym_shared.segments:
         rows = slice(start, start + segment.rows)
         start += segment.rows
         mask = None if progym_shared.mask is None else progym_shared.mask[rows]
-        layer = None if segment.layers is None else segment.layers[module.layer_idx]
+        layer = None if segment.layers is None else segment.layers[index]
         if layer is None and query.shape[2] > 1:
             outputs.append(_attend_to_own(query[rows], key[rows], value[rows], mask))
         else:
@@ -123,11 +123,11 @@ def _attend_in_blocks(
     """Attend a block of queries at a time: all scores at once would fill the memory."""
     columns = key.shape[2] + (0 if shared is None else shared[0].shape[2])
     size = max(1, _SCORES // (query.shape[0] * query.shape[1] * columns))
-    masks = None if mask is None else mask.split(size, 2)
-    blocks = [
-        _attend(block, key, value, None if masks is None else masks[i], shared)
-        for i, block in enumerate(query.split(size, 2))
-    ]
+    blocks: list[torch.Tensor] = []
+    for start in range(0, query.shape[2], size):
+        part = slice(start, start + size)
+        block_mask = None if mask is None else mask[:, :, part]
+        blocks.append(_attend(query[:, :, part], key, value, block_mask, shared))
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 2)
 
 
