@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -118,7 +118,7 @@ def build_pages(
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+def _progress(*, quiet: bool) -> Generator[Callable[[str, int, int], None]]:
     """Show a bar from the first report on: a bundle that is refused at once has none."""
     with ExitStack() as stack:
         bars: list[Callable[[str, int, int], None]] = []
