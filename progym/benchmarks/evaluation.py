@@ -50,33 +50,18 @@ def run_cell(
     started = _now()
     setup = suite.task(cell.task)
     task = Task(setup.env, setup.kwargs)
-    folder = cell.folder(run)
-    policy = Policy(suite.model)
     stages = run_strategy(
         suite.plan(setup, cell.strategy, known),
-        policy,
+        Policy(suite.model),
         task,
         seed=cell.seed,
         folder=run / "stages",
         report=report,
     )
-    home = stages[-1].folder / "policy" if stages else folder / "policy"
-    policy = stages[-1].result.policy if stages else save_policy(policy, home)
-    inputs = CellInputs(
-        env_id=setup.env,
-        env_kwargs=setup.kwargs,
-        fingerprint=fingerprint_of(task, setup.evaluation.split),
-        examples=_examples(suite, setup, task),
-        evaluation=asdict(setup.evaluation),
-        model=suite.model,
-        stages=tuple(stage.identity for stage in stages),
-        policy=identify_policy(policy),
-        seed=cell.seed,
-        versions=versions(),
-    )
-    begun = time.perf_counter()
-    episodes = _roll_out(setup, task, policy, inputs, report)
-    seconds = time.perf_counter() - begun
+    home = stages[-1].folder / "policy" if stages else cell.folder(run) / "policy"
+    policy = stages[-1].result.policy if stages else save_policy(Policy(suite.model), home)
+    inputs = _inputs(suite, cell, task, stages, policy)
+    episodes, seconds = _roll_out(setup, task, policy, inputs, report)
     record = CellRecord(
         suite=suite.name,
         suite_version=suite.version,
@@ -90,11 +75,29 @@ def run_cell(
         scores=mean_by_example([e.score for e in episodes], setup.evaluation.repeats),
         statuses=dict(Counter(episode.status for episode in episodes)),
         evaluation_cost=cost_of(episodes, seconds),
-        episodes=_write_episodes(episodes, folder / "episodes.jsonl"),
+        episodes=_write_episodes(episodes, cell.folder(run) / "episodes.jsonl"),
         provenance=Provenance(commit(), hardware(), started, _now()),
     )
     record.write(run)
     return record
+
+
+def _inputs(
+    suite: Suite, cell: Cell, task: Task, stages: Sequence[StageRun], policy: Policy
+) -> CellInputs:
+    setup = suite.task(cell.task)
+    return CellInputs(
+        env_id=setup.env,
+        env_kwargs=setup.kwargs,
+        fingerprint=fingerprint_of(task, setup.evaluation.split),
+        examples=_examples(suite, setup, task),
+        evaluation=asdict(setup.evaluation),
+        model=suite.model,
+        stages=tuple(stage.identity for stage in stages),
+        policy=identify_policy(policy),
+        seed=cell.seed,
+        versions=versions(),
+    )
 
 
 def mean_by_example(scores: Sequence[float | None], repeats: int) -> tuple[float | None, ...]:
@@ -119,18 +122,22 @@ def _examples(suite: Suite, setup: SuiteTask, task: Task) -> tuple[str, ...]:
 
 def _roll_out(
     setup: SuiteTask, task: Task, policy: Policy, inputs: CellInputs, report: Report
-) -> list[Episode]:
+) -> tuple[list[Episode], float]:
+    """Run the evaluation's episodes; the seconds leave out loading the model."""
     evaluation = setup.evaluation
     requests = plan_evaluation(setup, inputs.examples, inputs.seed)
     report("evaluation", 0, len(requests))
-    return roll_out(
+    model = load_model(policy)
+    begun = time.perf_counter()
+    episodes = roll_out(
         lambda: task.make(evaluation.split),
-        load_model(policy),
+        model,
         policy.prompts,
         requests,
         sampling=evaluation.sampling,
         progress=lambda done, total: report("evaluation", done, total),
     )
+    return episodes, time.perf_counter() - begun
 
 
 def _write_episodes(episodes: Sequence[Episode], path: Path) -> EpisodesFile:

@@ -93,14 +93,15 @@ def run_suite(
         raise BadValue(f"workers must be 1 or more, got {workers}.")
     fingerprints = check_suite(suite, known)
     with open_run(suite, out, resume=resume, workers=workers) as info:
+        watcher = watcher or Silent()
         cells = cells_of(suite)
         pending = [cell for cell in cells if not _is_done(cell, out, fingerprints)]
-        assignment = Assignment(suite, out, info.threads, info.versions, out / "logs", known)
-        watcher = watcher or Silent()
         count = max(1, min(workers, len(pending)))
         watcher.begin(pending, len(cells) - len(pending), count)
         work = _Work(out, pending, watcher)
         if pending:
+            logs = out / "logs"
+            assignment = Assignment(suite, out, info.threads, info.versions, logs, known)
             with WorkerPool(assignment, count) as pool:
                 work.run(pool)
         return RunOutcome(
@@ -168,7 +169,7 @@ class _Work:
                 self._watcher.finished(cell, score)
             case Raised(reason, trace, fatal):
                 if fatal:
-                    raise RecordingFailed(f"{cell}: {reason} Finished cells are safe.")
+                    raise RecordingFailed(f"{cell}: {reason}")
                 self.failures.append(Failure(cell, reason))
                 at = datetime.now(UTC).isoformat(timespec="seconds")
                 values = {"cell": str(cell), "reason": reason, "trace": trace, "at": at}

@@ -97,8 +97,10 @@ class Suite:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all values; equal digests, equal suites."""
-        return digest_of(asdict(self))
+        """SHA-256 of everything but the description; equal digests, equal results."""
+        values = asdict(self)
+        del values["description"]
+        return digest_of(values)
 
     def task(self, name: str) -> SuiteTask:
         """Look up a task by name."""

@@ -61,10 +61,11 @@ def task_grid(task: TaskResult, *, wide: bool = False) -> Grid:
     """Lay out one task in 80 columns; `wide` adds the bootstrap and a verdict on each gain."""
     seeds = max(row.seeds_planned for row in task.rows)
     return Grid(
-        title=f"{task.task} ({task.env_id}, {task.examples} examples, {seeds} seeds)",
+        title=f"{task.task} ({task.env_id}, {task.examples} examples, {_count(seeds, 'seed')})",
         columns=_WIDE if wide else _NARROW,
         lines=tuple(Line(_row_cells(row, wide), row.stands_out) for row in task.rows),
         notes=(
+            *_gaps(task),
             _standing(task),
             *(() if wide else _verdicts(task)),
             *(describe_interaction(entry) for entry in task.interactions),
@@ -86,7 +87,8 @@ def suite_grid(results: Results) -> Grid:
         for row in results.suite
     ]
     columns = ("strategy", "mean score [95 %]", "mean gain over vanilla [95 %]", "interval")
-    return Grid(f"Mean over {len(results.tasks)} tasks", columns, tuple(lines))
+    title = f"Mean over {_count(len(results.tasks), 'task')}"
+    return Grid(title, columns, tuple(lines))
 
 
 def paper_grid(results: Results) -> Grid | None:
@@ -223,14 +225,29 @@ def _verdicts(task: TaskResult) -> tuple[str, ...]:
 
 
 def _score_cell(row: Row) -> str:
-    if row.faults:
-        return f"no score: the system failed {row.faults} episodes"
     if row.score is None:
-        return "not run yet"
+        return "no score" if row.faults else "not run yet"
     text = show_score(row.score.estimate)
-    if row.score.estimate.method == "items only":
-        text += " (1 seed: examples only)"
-    return text if row.is_complete else f"{text} ({row.seeds_done} of {row.seeds_planned} seeds)"
+    return text if row.is_complete else f"{text} ({row.seeds_done}/{row.seeds_planned})"
+
+
+def _gaps(task: TaskResult) -> tuple[str, ...]:
+    """Say what is missing or uncertain about the scores, and what to do."""
+    notes: list[str] = []
+    for row in task.rows:
+        if row.faults:
+            notes.append(
+                f"{row.strategy} has no score: the system failed {row.faults} of its episodes. "
+                "Mend that and run again with --resume."
+            )
+        elif row.score is not None and not row.is_complete:
+            notes.append(
+                f"{row.strategy}: {row.seeds_done} of {row.seeds_planned} seeds are done; its gain "
+                "waits for the rest."
+            )
+    if any(row.score and row.score.estimate.method == "items only" for row in task.rows):
+        notes.append("With one seed the intervals cover examples only, not seeds.")
+    return tuple(notes)
 
 
 def _standing(task: TaskResult) -> str:
@@ -261,6 +278,10 @@ def _percent(value: float, sign: str = "") -> str:
 
 def _interval(estimate: Estimate) -> str:
     return f"[{_percent(estimate.low)}, {_percent(estimate.high)}]"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fake_runs import STRATEGIES, fake_cell, fake_suite, write_fake_run
 
-from progym.benchmarks.cell_record import read_cell
+from progym.benchmarks.cell_record import CellInputs, read_cell
 from progym.benchmarks.cells import Cell, cells_of
 from progym.benchmarks.evaluation import mean_by_example
 from progym.benchmarks.export import to_csv, to_json, to_markdown_page, write_results
@@ -24,6 +24,7 @@ from progym.benchmarks.tables import grids, remarks, short
 from progym.envs.errors import BadData, DataUnavailable
 
 SUITE = fake_suite()
+SMALL = fake_suite(tasks=1, examples=20)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,25 @@ def test_a_cells_record_reads_back_as_it_was(written: tuple[Path, Results]):
     assert read_cell(cell.folder(written[0]) / "cell.json") == fake_cell(SUITE, cell)
 
 
+def test_every_input_of_a_cell_changes_its_identity():
+    inputs = fake_cell(SUITE, cells_of(SUITE)[1]).inputs
+    changes = {
+        "env_id": "Other-v0",
+        "env_kwargs": {"data": "hub"},
+        "fingerprint": "other",
+        "examples": inputs.examples[1:],
+        "evaluation": {**inputs.evaluation, "repeats": 2},
+        "model": "smollm2",
+        "stages": (),
+        "policy": "other",
+        "seed": 9,
+        "versions": {},
+    }
+    assert {field.name for field in fields(CellInputs)} == set(changes)
+    for name, value in changes.items():
+        assert replace(inputs, **{name: value}).digest != inputs.digest
+
+
 def test_composing_is_judged_by_its_interaction(written: tuple[Path, Results]):
     task = written[1].tasks[0]
     (entry,) = task.interactions
@@ -64,10 +84,10 @@ def test_composing_is_judged_by_its_interaction(written: tuple[Path, Results]):
 
 
 def test_only_an_interval_that_overlaps_no_other_stands_out(tmp_path: Path):
-    write_fake_run(tmp_path, SUITE)
+    write_fake_run(tmp_path, SMALL)
     assert not any(row.stands_out for task in summarize(tmp_path).tasks for row in task.rows)
-    for cell in cells_of(SUITE):
-        record = fake_cell(SUITE, cell)
+    for cell in cells_of(SMALL):
+        record = fake_cell(SMALL, cell)
         if cell.strategy == "mmgrpo":
             replace(record, scores=tuple(1.0 for _ in record.scores)).write(tmp_path)
     best = [row.strategy for row in summarize(tmp_path).tasks[0].rows if row.stands_out]
@@ -81,13 +101,13 @@ def test_a_strategy_that_is_not_dominated_is_marked(written: tuple[Path, Results
 
 
 def test_a_cell_with_faults_leaves_its_strategy_without_a_score(tmp_path: Path):
-    write_fake_run(tmp_path, SUITE)
-    fake_cell(SUITE, Cell("banking77", "po", 1), faults=2).write(tmp_path)
+    write_fake_run(tmp_path, SMALL)
+    fake_cell(SMALL, Cell("banking77", "po", 1), faults=2).write(tmp_path)
     results = summarize(tmp_path)
     row = results.tasks[0].row("po")
     assert (row.score, row.gain, row.faults) == (None, None, 2)
     assert results.suite[1].score is None
-    assert "no score: the system failed 2 episodes" in to_markdown_page(results)
+    assert "po has no score: the system failed 2 of its episodes" in to_markdown_page(results)
     assert results.tasks[0].interactions == ()
 
 
@@ -95,26 +115,26 @@ def test_a_missing_seed_is_said_and_gains_wait_for_it(tmp_path: Path):
     write_fake_run(tmp_path, SUITE, skip=[Cell("banking77", "vanilla", 2)])
     results = summarize(tmp_path)
     page = to_markdown_page(results)
-    assert "(2 of 3 seeds)" in page
+    assert "vanilla: 2 of 3 seeds are done" in page
     assert all(row.gain is None for row in results.tasks[0].rows)
     assert all(row.gain is not None for row in results.tasks[1].rows[1:])
 
 
 def test_one_seed_alone_says_that_it_covers_examples_only(tmp_path: Path):
-    write_fake_run(tmp_path, fake_suite(seeds=[0]))
-    assert "(1 seed: examples only)" in to_markdown_page(summarize(tmp_path))
+    write_fake_run(tmp_path, fake_suite(tasks=1, seeds=[0]))
+    assert "intervals cover examples only" in to_markdown_page(summarize(tmp_path))
 
 
 def test_an_empty_run_says_so(tmp_path: Path):
-    write_fake_run(tmp_path, SUITE, skip=cells_of(SUITE))
+    write_fake_run(tmp_path, SMALL, skip=cells_of(SMALL))
     with pytest.raises(DataUnavailable, match="no finished cells"):
         summarize(tmp_path)
 
 
 @pytest.mark.parametrize("what", ["fingerprint", "examples"])
 def test_cells_on_other_data_never_share_a_table(tmp_path: Path, what: str):
-    write_fake_run(tmp_path, SUITE)
-    record = fake_cell(SUITE, Cell("banking77", "po", 1))
+    write_fake_run(tmp_path, SMALL)
+    record = fake_cell(SMALL, Cell("banking77", "po", 1))
     changed = {"fingerprint": "other", "examples": record.inputs.examples[::-1]}[what]
     replace(record, inputs=replace(record.inputs, **{what: changed})).write(tmp_path)
     with pytest.raises(BadData, match="can't be compared"):
@@ -122,8 +142,8 @@ def test_cells_on_other_data_never_share_a_table(tmp_path: Path, what: str):
 
 
 def test_a_cell_of_another_suite_is_refused(tmp_path: Path):
-    write_fake_run(tmp_path, SUITE)
-    replace(fake_cell(SUITE, Cell("banking77", "po", 1)), suite_digest="x").write(tmp_path)
+    write_fake_run(tmp_path, SMALL)
+    replace(fake_cell(SMALL, Cell("banking77", "po", 1)), suite_digest="x").write(tmp_path)
     with pytest.raises(BadData, match="another suite"):
         summarize(tmp_path)
 
@@ -182,7 +202,7 @@ def test_the_page_shows_every_number_of_the_tables_and_needs_no_network(
 
 def test_hostile_names_are_text_on_the_page(tmp_path: Path):
     evil = "<script>alert(1)</script>"
-    suite = replace(SUITE, description=evil, model=evil)
+    suite = replace(SMALL, description=evil, model=evil)
     write_fake_run(tmp_path, suite)
     write_results(tmp_path)
     assert evil not in (tmp_path / "report.html").read_text()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from progym.benchmarks.cells import cells_of, pick_examples
 from progym.benchmarks.estimate import dry_run
-from progym.benchmarks.suite import Suite, load_suite, read_suite, suite_names
+from progym.benchmarks.suite import Suite, SuiteTask, load_suite, read_suite, suite_names
 from progym.envs.errors import BadData, BadValue, DataUnavailable, UnknownName
 
 TEXT = """
@@ -120,10 +121,36 @@ def test_an_unknown_suite_names_those_that_ship():
         load_suite("demmo")
 
 
-def test_every_change_of_a_value_changes_the_digest():
-    digest = suite_of(TEXT).digest
-    for old, new in [("5", "6"), ("gold", "garbage"), ("[0, 7]", "[0, 8]"), ("= 4", "= 5")]:
-        assert suite_of(TEXT.replace(old, new)).digest != digest
+def test_every_value_but_the_description_changes_the_digest():
+    suite = suite_of(TEXT)
+    assert replace(suite, description="Other words.").digest == suite.digest
+    changes = {
+        "name": "yours",
+        "version": 2,
+        "model": "garbage",
+        "strategies": ("vanilla",),
+        "seeds": (0, 8),
+        "tasks": suite.tasks[:1],
+    }
+    assert {field.name for field in fields(Suite)} == {*changes, "description"}
+    for name, value in changes.items():
+        assert replace(suite, **{name: value}).digest != suite.digest
+
+
+def test_every_setting_of_a_task_changes_the_digest():
+    suite = suite_of(TEXT)
+    task = suite.tasks[0]
+    changes = {
+        "name": "other",
+        "env": "HoVer4Hop-v0",
+        "kwargs": {"world_seed": 1},
+        "evaluation": replace(task.evaluation, temperature=0.5),
+        "stages": {},
+    }
+    assert {field.name for field in fields(SuiteTask)} == set(changes)
+    for name, value in changes.items():
+        other = replace(suite, tasks=(replace(task, **{name: value}), suite.tasks[1]))
+        assert other.digest != suite.digest
 
 
 def test_examples_are_the_same_for_all_seeds_and_differ_between_tasks():
