@@ -116,7 +116,7 @@ def test_prompts_that_are_prefixes_of_each_other_are_told_apart(lm):
 
 def test_attention_in_blocks_is_the_same_attention(lm, monkeypatch):
     whole = lm.generate(mixed_requests(8), Sampling(0.0, 4))
-    monkeypatch.setattr(shared_attention, "_SCORES", 2000)
+    monkeypatch.setattr(shared_attention, "_COLUMNS", 200)
     blocks = lm.generate(mixed_requests(8), Sampling(0.0, 4))
     assert token_ids(blocks) == token_ids(whole)
 

@@ -1,7 +1,7 @@
 """Attention to keys that many rows have in common, kept and read once instead of once for each row.
 
 Prompts of one module begin alike (instruction, form, demos), and prompt search makes that beginning
-long. Every query attends to the shared part in one product for all rows, to its row's own
+long. While decoding, all rows' queries attend to the shared part in one product and to their own
 columns in another, and the two softmaxes are merged exactly.
 """
 
@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from progym.envs.errors import BadValue
 
 NAME = "progym_shared_prefix"
-_SCORES = 1 << 23
-"""Attention scores held at once in a layer."""
+_COLUMNS = 1 << 16
+"""Columns of keys, over all rows, that are laid out at once for a layer."""
 _NOT_HANDLED = ("position_bias", "softcap", "s_aux", "sliding_window")
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
@@ -95,79 +95,71 @@ def attend(
         start += segment.rows
         mask = None if progym_shared.mask is None else progym_shared.mask[rows]
         layer = None if segment.layers is None else segment.layers[index]
-        if layer is None and query.shape[2] > 1:
-            outputs.append(_attend_to_own(query[rows], key[rows], value[rows], mask))
-        else:
-            outputs.append(_attend_in_blocks(query[rows], key[rows], value[rows], mask, layer))
+        how = _attend_step if query.shape[2] == 1 else _attend_prompt
+        outputs.append(how(query[rows], key[rows], value[rows], mask, layer))
     output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return output.transpose(1, 2).contiguous(), None
 
 
-def _attend_to_own(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
+def _attend_prompt(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    shared: KeysValues | None,
 ) -> torch.Tensor:
-    """Attend to own columns only, in torch's fused kernel."""
+    """Attend with many queries a row: torch's fused kernel, the shared part copied to each row."""
     group = query.shape[1] // key.shape[1]
-    if group > 1:
-        key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
-    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=1.0)
-
-
-def _attend_in_blocks(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    mask: torch.Tensor | None,
-    shared: KeysValues | None,
-) -> torch.Tensor:
-    """Attend a block of queries at a time: all scores at once would fill the memory."""
     columns = key.shape[2] + (0 if shared is None else shared[0].shape[2])
-    size = max(1, _SCORES // (query.shape[0] * query.shape[1] * columns))
-    blocks: list[torch.Tensor] = []
-    for start in range(0, query.shape[2], size):
-        part = slice(start, start + size)
-        block_mask = None if mask is None else mask[:, :, part]
-        blocks.append(_attend(query[:, :, part], key, value, block_mask, shared))
-    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 2)
+    size = max(1, _COLUMNS // columns)
+    outputs: list[torch.Tensor] = []
+    for start in range(0, len(query), size):
+        rows = slice(start, start + size)
+        keys, values, visible = key[rows], value[rows], None if mask is None else mask[rows]
+        if shared is not None:
+            wide = (len(keys), -1, -1, -1)
+            keys = torch.cat([shared[0].expand(wide), keys], 2)
+            values = torch.cat([shared[1].expand(wide), values], 2)
+            visible = None if visible is None else pad(visible, (shared[0].shape[2], 0), value=True)
+        if group > 1:
+            keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+        outputs.append(
+            scaled_dot_product_attention(query[rows], keys, values, attn_mask=visible, scale=1.0)
+        )
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
-def _attend(
+def _attend_step(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     mask: torch.Tensor | None,
     shared: KeysValues | None,
 ) -> torch.Tensor:
-    rows, heads, queries, size = query.shape
-    key_heads = key.shape[1]
-    group = heads // key_heads
-    grouped = query.reshape(rows, key_heads, group * queries, size)
+    """Attend with one query a row: reading keys is what costs, so the shared ones are read once."""
+    rows, heads, _, size = query.shape
+    grouped = query.view(rows, key.shape[1], -1, size)
     scores = grouped @ key.transpose(-1, -2)
     if mask is not None:
-        parts = scores.view(rows, key_heads, group, queries, -1)
-        # A padding query sees nothing; the least number, unlike -inf, keeps its output finite.
-        parts.masked_fill_(~mask[:, :, None], torch.finfo(scores.dtype).min)
-    output, total, top = _unnormalized(scores, value)
+        scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
+    output, weight = _average(scores, value)
     if shared is not None:
-        # All rows' queries together, against keys that stand there once.
-        pooled = grouped.transpose(0, 1).reshape(key_heads, -1, size)
-        more = _unnormalized(pooled @ shared[0][0].transpose(-1, -2), shared[1][0])
-        shape = (key_heads, rows, group * queries, -1)
-        output2, total2, top2 = (part.view(shape).transpose(0, 1) for part in more)
-        most = torch.maximum(top, top2)
-        own_weight, shared_weight = (top - most).exp_(), (top2 - most).exp_()
-        output = output * own_weight + output2 * shared_weight
-        total = total * own_weight + total2 * shared_weight
-    return (output / total).view(rows, heads, queries, value.shape[-1])
+        pooled = grouped.transpose(0, 1).reshape(key.shape[1], -1, size)
+        averaged = _average(pooled @ shared[0][0].transpose(-1, -2), shared[1][0])
+        output2, weight2 = (
+            part.view(key.shape[1], rows, -1, part.shape[-1]).transpose(0, 1) for part in averaged
+        )
+        output = torch.lerp(output2, output, torch.sigmoid(weight - weight2))
+    return output.reshape(rows, heads, 1, -1)
 
 
-def _unnormalized(
-    scores: torch.Tensor, values: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Weigh values by exp(score - top); gives the sum, the weights' total, and the top score."""
+def _average(scores: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Average values by the softmax of scores; gives that and log(sum(exp(scores)))."""
     top = scores.amax(-1, keepdim=True)
-    weights = scores.sub_(top).exp_()
-    return weights @ values, weights.sum(-1, keepdim=True), top
+    # The fused softmax keeps its sum to itself, but the largest weight is exp(0) / sum. A plain exp
+    # is slow on the CPU where it underflows, which it does wherever the mask hides something.
+    weights = scores.softmax(-1)
+    return weights @ values, top - weights.amax(-1, keepdim=True).log()
 
 
 AttentionInterface.register(NAME, attend)
