@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from progym.benchmarks.cells import cells_of
+from progym.benchmarks.estimate import PlannedRow, dry_run
 from progym.benchmarks.progress import LiveProgress, Silent
 from progym.benchmarks.runner import RunOutcome, run_suite
 from progym.benchmarks.suite import Suite, load_suite, suite_names
@@ -46,12 +48,14 @@ def run(
     out: Annotated[Path, typer.Option(help="The run's folder: new, or with --resume begun.")],
     resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
     workers: Annotated[int, typer.Option(help="Processes, one cell at a time each.", min=1)] = 2,
-    dry_run: Annotated[bool, typer.Option(help="Only say what it would cost.")] = False,
+    only_estimate: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would cost.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a suite: tables, pictures and report.html in one folder. Ctrl-C keeps what is done."""
     plan = load_suite(suite)
-    if dry_run:
+    if only_estimate:
         _show_plan(plan, as_json)
         return
     console = Console(stderr=True)
@@ -88,23 +92,19 @@ def _show_results(run: Path, as_json: bool) -> None:
 
 
 def _show_plan(plan: Suite, as_json: bool) -> None:
-    rows = [
-        {
-            "task": task.name,
-            "strategy": strategy,
-            "seeds": len(plan.seeds),
-            "optimization_rollouts": sum(s.rollouts for s in plan.plan(task, strategy).stages),
-            "evaluation_episodes": task.evaluation.examples * task.evaluation.repeats,
-        }
-        for task in plan.tasks
-        for strategy in plan.strategies
-    ]
+    estimate = dry_run(plan)
     if as_json:
-        print(json.dumps(rows, indent=2))  # noqa: T201 - this is the result
+        print(json.dumps(asdict(estimate), indent=2))  # noqa: T201 - this is the result
         return
-    table = Table(*(name.replace("_", " ") for name in rows[0]))
-    for row in rows:
-        table.add_row(*(f"{v:,}" if isinstance(v, int) else v for v in row.values()))
-    console = Console()
+    names = [column.name for column in fields(PlannedRow)]
+    table = Table(*(name.replace("_", " ") for name in names))
+    for row in estimate.rows:
+        values = (getattr(row, name) for name in names)
+        table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in values))
+    console = Console(highlight=False)
     console.print(table)
-    console.print("Rollouts and episodes are for each seed; stages in common are computed once.")
+    console.print(
+        f"{estimate.cells} cells, {estimate.stage_runs} stage runs, {estimate.rollouts:,} rollouts, "
+        f"roughly {estimate.tokens:,} tokens. Rows are for each seed and count shared stages again; "
+        "the totals count them once."
+    )

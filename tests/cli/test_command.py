@@ -113,7 +113,7 @@ def test_playing_shows_the_call_the_fields_and_the_reward(run: Run) -> None:
 
 def test_a_dry_run_says_what_a_suite_would_cost(run: Run) -> None:
     code, out, _ = run("bench", "run", "demo", "--out", "x", "--dry-run", "--json")
-    rows = json.loads(out)
+    rows = json.loads(out)["rows"]
     assert code == 0
     assert not Path("x").exists()
     assert {row["strategy"] for row in rows} >= {"vanilla", "po", "mmgrpo", "po -> mmgrpo"}
