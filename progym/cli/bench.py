@@ -103,8 +103,8 @@ def _show_plan(plan: Suite, as_json: bool) -> None:
         table.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in values))
     console = Console(highlight=False)
     console.print(table)
+    totals = f"{estimate.rollouts:,} rollouts, roughly {estimate.tokens:,} tokens"
     console.print(
-        f"{estimate.cells} cells, {estimate.stage_runs} stage runs, {estimate.rollouts:,} rollouts, "
-        f"roughly {estimate.tokens:,} tokens. Rows are for each seed and count shared stages again; "
-        "the totals count them once."
+        f"{estimate.cells} cells, {estimate.stage_runs} stage runs, {totals}. Rows are for each "
+        "seed and count shared stages again; the totals count them once."
     )
