@@ -5,10 +5,10 @@ import pytest
 
 from progym.agents.grpo.grouping import form_groups
 from progym.agents.grpo.padding import PADDINGS, fill, ragged
-from progym.envs.records import CallRecord, Episode
+from progym.envs.records import CallRecord, Episode, Status
 
 
-def episode(example, modules, reward, *, status="ok"):
+def episode(example, modules, reward, *, status: Status = "ok"):
     """An episode that calls modules by their first letters; completions name what they are."""
     calls, seen = [], {}
     for module in modules:

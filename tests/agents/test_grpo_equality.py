@@ -1,5 +1,7 @@
 """On a program with one module, called once, our trainer is TRL's: same loss, same gradients."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -40,9 +42,9 @@ def episodes(rewards):
 
 
 def trl_config(folder, **settings):
-    from trl import GRPOConfig
+    from trl.trainer.grpo_config import GRPOConfig
 
-    values = {
+    values: dict[str, Any] = {
         "output_dir": str(folder),
         "per_device_train_batch_size": 8,
         "num_generations": 4,
@@ -60,7 +62,8 @@ def trl_config(folder, **settings):
         "disable_tqdm": True,
         "report_to": [],
     }
-    return GRPOConfig(**{**values, **settings})
+    values |= settings
+    return GRPOConfig(**values)
 
 
 def lora():
@@ -85,7 +88,7 @@ def gradients(trainer):
     found = {}
 
     class Keep(TrainerCallback):
-        def on_pre_optimizer_step(self, args, state, control, model=None, **_):
+        def on_pre_optimizer_step(self, args, state, control, model: Any = None, **_):
             found.update(
                 {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
             )
@@ -98,7 +101,7 @@ def gradients(trainer):
 def plain(lm, folder, rewards, **settings):
     """TRL's own trainer, made to "generate" the given completions."""
     from datasets import Dataset
-    from trl import GRPOTrainer
+    from trl.trainer.grpo_trainer import GRPOTrainer
 
     written = completions()
     model, tokenizer = load(lm)
