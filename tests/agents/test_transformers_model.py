@@ -3,6 +3,8 @@
 import json
 import shutil
 from dataclasses import replace
+from typing import Any
+from typing import Any
 
 import pytest
 import torch
@@ -122,9 +124,10 @@ def test_attention_in_blocks_is_the_same_attention(lm, monkeypatch):
 
 
 def test_a_model_that_can_not_share_prompts_samples_all_the_same(lm):
-    config = MistralConfig(**{**lm.model.config.to_dict(), "sliding_window": 8})
+    values: dict[str, Any] = {**lm.model.config.to_dict(), "sliding_window": 8}
+    config = MistralConfig(**values)
     torch.manual_seed(0)
-    model = MistralForCausalLM(config).eval()
+    model: Any = MistralForCausalLM(config).eval()
     completions = TransformersModel(model, lm.tokenizer, name="sliding").generate(
         mixed_requests(8), Sampling(0.0, 8)
     )
