@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from typing import Any
-from typing import Any
 
 import pytest
 import torch
