@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from progym.agents.grpo.advantages import SCALES, ScaleRewards
 from progym.agents.grpo.grouping import GROUPINGS, Grouping
@@ -144,8 +144,9 @@ def _read(table: str, kind: type[T], given: T | Mapping[str, Any]) -> T:
         return given
     if not isinstance(given, Mapping):
         raise BadValue(f"{table} must be a table or a {kind.__name__}, got {given!r}.")
+    values = cast("Mapping[str, Any]", given)
     allowed = [item.name for item in fields(kind)]  # pyright: ignore[reportArgumentType]
-    for name in given:
+    for name in values:
         if name not in allowed:
             raise unknown(f"setting of {table}", name, allowed)
-    return kind(**given)
+    return kind(**values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from peft import PeftModel
@@ -25,7 +25,7 @@ from progym.agents.grpo.trl_settings import lora_config, own_generators, trl_con
 from progym.agents.models.transformers_lm import TransformersModel
 from progym.agents.seeding import derive_seed
 from progym.agents.stage import Report
-from progym.envs.errors import TrainingDiverged
+from progym.envs.errors import ProgymError
 
 
 class Learner(TrainerCallback):
@@ -65,11 +65,10 @@ class Learner(TrainerCallback):
         with own_generators():
             try:
                 self._trainer.train()
-            except TrainingDiverged as error:
+            except ProgymError as error:
                 self._record({"error": str(error)})
                 raise
-        self._trainer.model.eval()
-        return self._trainer.model
+        return cast("PeftModel", self._trainer.model).eval()
 
     def _make_batch(self, step: int) -> Batch:
         config, rules = self._config, self._config.groups
@@ -96,18 +95,17 @@ class Learner(TrainerCallback):
         }
         return batch
 
-    def on_train_begin(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Evaluate the policy as it came."""
         self._evaluate(0)
 
-    def on_pre_optimizer_step(
-        self, _args: Any, state: Any, _control: Any, model: Any = None, **_: Any
-    ) -> None:
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Keep a ruined gradient away from the weights."""
-        check_gradients(model, state.global_step)
+        check_gradients(kwargs["model"], state.global_step)
 
-    def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Write an update's record; after the last update on a batch, report and evaluate."""
+        logs: dict[str, Any] = kwargs["logs"]
         if "loss" not in logs:  # TRL's summary of the whole run
             return
         self._record({"update": state.global_step, **logs})

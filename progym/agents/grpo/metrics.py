@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -96,7 +96,8 @@ def _level_share(groups: Sequence[Group]) -> float:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        values = cast("Mapping[str, Any]", value)
+        return {key: _finite(item) for key, item in values.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

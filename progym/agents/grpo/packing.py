@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass(slots=True)
@@ -40,28 +41,56 @@ class Pack:
             self.ends[place] = len(self.token_ids)
 
 
-def pack(sequences: Sequence[Sequence[int]], limit: int) -> list[Pack]:
-    """Lay sequences out in trees of at most `limit` tokens; a longer sequence has one to itself."""
+def pack(sequences: Sequence[Sequence[int]], *, square: float, limit: int = 4096) -> list[Pack]:
+    """Lay sequences out in trees, cut where that costs least.
+
+    Args:
+        sequences: Token ids; equal sequences share everything.
+        square: A tree of n tokens costs n + n * n / square: small trees share less, large ones
+            attend more.
+        limit: The most tokens of a tree; a longer sequence has one to itself.
+    """
+    order = sorted(range(len(sequences)), key=lambda index: tuple(sequences[index]))
+    ranked = [sequences[index] for index in order]
+    shared = [0, *(_common(one, other) for one, other in pairwise(ranked))]
     packs: list[Pack] = []
-    path: list[int] = []
-    before: Sequence[int] = ()
-    for index in sorted(range(len(sequences)), key=lambda i: tuple(sequences[i])):
-        sequence = sequences[index]
-        shared = _common(before, sequence) if packs else 0
-        if not packs or len(packs[-1].token_ids) + len(sequence) - shared > limit:
-            if packs:
-                packs[-1].close(path)
-            packs.append(Pack())
-            path, shared = [], 0
-        path = packs[-1].add(index, sequence, path, shared)
-        before = sequence
-    if packs:
+    for start, stop in _cut([len(s) for s in ranked], shared, square, limit):
+        packs.append(Pack())
+        path: list[int] = []
+        for rank in range(start, stop):
+            common = shared[rank] if rank > start else 0
+            path = packs[-1].add(order[rank], ranked[rank], path, common)
         packs[-1].close(path)
     return packs
 
 
+def _cut(
+    lengths: Sequence[int], shared: Sequence[int], square: float, limit: int
+) -> list[tuple[int, int]]:
+    """Split ranked sequences into stretches of least cost, by dynamic programming."""
+    least, begins = [0.0], [0]
+    for stop in range(1, len(lengths) + 1):
+        best, begin, new = float("inf"), stop - 1, 0
+        for start in range(stop - 1, -1, -1):
+            size = lengths[start] + new
+            if size > limit and start < stop - 1:
+                break
+            cost = least[start] + size + size * size / square
+            if cost < best:
+                best, begin = cost, start
+            new += lengths[start] - shared[start]
+        least.append(best)
+        begins.append(begin)
+    stretches: list[tuple[int, int]] = []
+    stop = len(lengths)
+    while stop:
+        stretches.append((begins[stop], stop))
+        stop = begins[stop]
+    return stretches[::-1]
+
+
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    for place, (a, b) in enumerate(zip(one, other)):  # noqa: B905 - the shorter one ends it
+    for place, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
             return place
     return min(len(one), len(other))

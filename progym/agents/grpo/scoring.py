@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-import torch
-from torch.utils.checkpoint import checkpoint
+import torch.utils.checkpoint
 
 from progym.agents.grpo.packing import Pack, pack
 
-PACK_TOKENS = 512
-"""Tokens of one forward pass; attention within it is quadratic."""
+_SQUARE = 5
+"""Times hidden size: the tokens at which attention costs a pack as much as all else, on a CPU."""
 
 LIVE_BYTES = 1 << 30
 """Activations kept for the backward pass; what goes beyond is computed again there."""
 
-_ACTIVATIONS = 48
-"""Values kept for each token, layer and hidden unit, adapters included: measured 40, rounded up."""
+_ACTIVATIONS = 24
+"""Values kept for each token, layer and hidden unit, LoRA included: 17 to 20 in Llamas measured."""
 
 Model = Callable[..., Any]
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
@@ -49,13 +48,14 @@ def score_rows(model: Model, rows: Rows, *, width: int, temperature: float, conf
     live = LIVE_BYTES // (_ACTIVATIONS * 4 * config.num_hidden_layers * config.hidden_size)
     places: list[torch.Tensor] = []
     scored: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for packed in pack(sequences, PACK_TOKENS):
+    for packed in pack(sequences, square=_SQUARE * config.hidden_size):
         entries = [(origins[index], path) for index, path in packed.paths.items()]
         nodes, labels, where = _targets(rows, entries, width)
         forward = partial(_forward, model, packed, nodes, labels, temperature)
         live -= len(packed.token_ids)
         if live < 0 and torch.is_grad_enabled():
-            scored.append(checkpoint(forward, use_reentrant=False))
+            again = cast("Any", torch.utils.checkpoint.checkpoint(forward, use_reentrant=False))
+            scored.append(again)
         else:
             scored.append(forward())
         places.append(where)
@@ -104,7 +104,9 @@ def _forward(
     seen = (order[None, :] <= order[:, None]) & (order[:, None] < ends[None, :])  # (L, L)
     mask = torch.zeros(seen.shape, dtype=dtype, device=device)
     mask.masked_fill_(~seen, torch.finfo(dtype).min)
-    distinct, inverse = torch.unique(nodes.to(device), return_inverse=True)
+    distinct, inverse = cast(
+        "tuple[torch.Tensor, torch.Tensor]", torch.unique(nodes.to(device), return_inverse=True)
+    )
     logits = model(
         input_ids=torch.tensor([packed.token_ids], device=device),
         position_ids=torch.tensor([packed.positions], device=device),

@@ -7,20 +7,23 @@ where rows are scored. Importing this takes seconds (TRL).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
-from trl import GRPOConfig as TrlConfig
-from trl import GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig as TrlConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
 from progym.agents.grpo.batch import Batch, Tensors, to_tensors
 from progym.agents.grpo.scoring import can_pack, score_rows
 from progym.envs.errors import TrainingDiverged
+
+logger = logging.getLogger(__name__)
 
 MakeBatch = Callable[[int], Batch]
 """Runs the episodes of a step, counted from 0, with the current weights, and gives its rows."""
@@ -48,13 +51,14 @@ class GroupTrainer(GRPOTrainer):
         peft_config: Any = None,
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
-        per_step = args.generation_batch_size // args.num_generations
-        rows = Dataset.from_dict({"prompt": [""] * (args.max_steps * per_step)})
+        rows = Dataset.from_dict(
+            {"prompt": [""] * args.max_steps * (args.generation_batch_size or 1)}
+        )
         super().__init__(
             model=model,
             reward_funcs=_no_reward,
             args=args,
-            train_dataset=rows,  # TRL counts its rows; nothing reads them
+            train_dataset=rows,  # TRL wants enough of them; nothing reads them
             processing_class=tokenizer,
             peft_config=peft_config,
             callbacks=list(callbacks),
@@ -64,18 +68,25 @@ class GroupTrainer(GRPOTrainer):
         self.module_entropies: dict[str, float] = {}
         self._make_batch = make_batch
         self._entropies: torch.Tensor | None = None
-        self._packs = can_pack(self.model, self.model.config)
+        self._policy = cast("Any", self.model)
+        self._pad_id: int = tokenizer.pad_token_id
+        self._packs = can_pack(self._policy, self._policy.config)
+        if not self._packs:
+            logger.warning(
+                "%s can't be packed as trees: rows are padded, which is slower.",
+                type(self._policy.get_base_model()).__name__,
+            )
 
     def _send_telemetry(self) -> None:
         """Send nothing."""
 
     def _generate_and_score_completions(self, inputs: list[Any]) -> Tensors:  # noqa: ARG002
-        self.model.eval()
+        self._policy.eval()
         batch = self._make_batch(self.state.global_step // self.num_iterations)
-        self.model.train()
+        self._policy.train()
         new = sorted({row.module for row in batch.rows} - set(self.modules))
         self.modules.extend(new)
-        tensors = to_tensors(batch, self.modules, self._tokenizer.pad_token_id)
+        tensors = to_tensors(batch, self.modules, self._pad_id)
         tensors = {name: values.to(self.accelerator.device) for name, values in tensors.items()}
         with torch.no_grad():
             if self.num_iterations > 1:
@@ -87,14 +98,14 @@ class GroupTrainer(GRPOTrainer):
 
     def _reference(self) -> AbstractContextManager[None]:
         """The policy the run started from: TRL's copy of a given adapter, else no adapter."""
-        model = self.accelerator.unwrap_model(self.model)
+        model = cast("Any", self.accelerator.unwrap_model(self._policy))
         return use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None)
 
     def _logprobs(self, tensors: Tensors) -> torch.Tensor:
         ids = torch.cat([tensors["prompt_ids"], tensors["completion_ids"]], dim=1)
         mask = torch.cat([tensors["prompt_mask"], tensors["completion_mask"]], dim=1)
         width = tensors["completion_ids"].size(1)
-        return self._get_per_token_logps_and_entropies(self.model, ids, mask, width)[0]
+        return self._get_per_token_logps_and_entropies(self._policy, ids, mask, width)[0]
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -110,9 +121,8 @@ class GroupTrainer(GRPOTrainer):
             idle = sum(p.sum() for p in model.parameters() if p.requires_grad)
             return blank + 0.0 * idle, blank, None
         if not self._packs:
-            found = super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, **kwargs
-            )
+            padded = cast("Any", super()._get_per_token_logps_and_entropies)
+            found = padded(model, input_ids, attention_mask, logits_to_keep, **kwargs)
             self._entropies = found[1]
             return found
         rows = _unpad(input_ids, attention_mask, input_ids.size(1) - logits_to_keep)
@@ -122,17 +132,17 @@ class GroupTrainer(GRPOTrainer):
                 rows,
                 width=logits_to_keep,
                 temperature=self.temperature,
-                config=self.model.config,
+                config=self._policy.config,
             )
         self._entropies = scores.entropies
         return scores.logprobs, scores.entropies, None
 
     def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:
         self._entropies = None
-        loss = super()._compute_loss(model, inputs) * inputs["loss_scale"]
+        loss = cast("torch.Tensor", super()._compute_loss(model, inputs)) * inputs["loss_scale"]
         self._note_entropies(inputs)
         if not torch.isfinite(loss):
-            raise TrainingDiverged(_diverged("The loss", float(loss), self.state.global_step))
+            raise TrainingDiverged(_diverged("The loss", loss.item(), self.state.global_step))
         return loss
 
     def _note_entropies(self, inputs: Tensors) -> None:
@@ -144,7 +154,7 @@ class GroupTrainer(GRPOTrainer):
             mask = inputs["completion_mask"] * (inputs["module"] == position)[:, None]
             if mask.any():
                 mean = (self._entropies * mask).sum() / mask.sum()
-                self.module_entropies[name] = float(mean)
+                self.module_entropies[name] = mean.item()
 
 
 def check_gradients(model: Any, step: int) -> None:
@@ -165,13 +175,15 @@ def _unpad(
     ids: torch.Tensor, mask: torch.Tensor, prompt_width: int
 ) -> list[tuple[list[int], list[int]]]:
     rows: list[tuple[list[int], list[int]]] = []
-    for tokens, kept in zip(ids.tolist(), mask.bool().tolist(), strict=True):
+    of_rows = cast("list[list[int]]", ids.tolist())
+    masks = cast("list[list[int]]", mask.tolist())
+    for tokens, kept in zip(of_rows, masks, strict=True):
         places = [place for place, keep in enumerate(kept) if keep]
         prompt = [tokens[place] for place in places if place < prompt_width]
         rows.append((prompt, [tokens[place] for place in places if place >= prompt_width]))
     return rows
 
 
-def _no_reward(completions: list[Any], **_: Any) -> list[float]:
+def _no_reward(completions: list[Any], **_: Any) -> list[float | None]:
     """TRL wants a reward function; rewards come with the episodes."""
     return [0.0] * len(completions)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from peft import LoraConfig
-from trl import GRPOConfig as TrlConfig
+from trl.trainer.grpo_config import GRPOConfig as TrlConfig
 
 from progym.agents.grpo.config import GrpoConfig
 from progym.agents.seeding import derive_seed
@@ -64,7 +64,7 @@ def lora_config(config: GrpoConfig) -> LoraConfig:
 
 
 @contextmanager
-def own_generators() -> Iterator[None]:
+def own_generators() -> Generator[None]:
     """Leave the process's global generators as they were: TRL seeds and uses them."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
@@ -76,7 +76,7 @@ def own_generators() -> Iterator[None]:
 
 
 @contextmanager
-def _without_deprecations() -> Iterator[None]:
+def _without_deprecations() -> Generator[None]:
     """Silence the names that transformers deprecates while trl and peft still use them."""
     with warnings.catch_warnings():
         warnings.filterwarnings(

@@ -1,0 +1,60 @@
+"""The config refuses what it does not know and says what is near."""
+
+import pytest
+
+from progym.agents.grpo.config import GroupRules, GrpoConfig, Lora, config_from
+from progym.agents.grpo.padding import ragged
+from progym.envs.errors import BadValue, UnknownName
+
+
+def test_an_unknown_setting_names_the_nearest():
+    with pytest.raises(UnknownName, match="Did you mean 'learning_rate'"):
+        config_from({"learning_rat": 1e-4})
+
+
+def test_tables_are_read_and_checked():
+    config = config_from({"groups": {"padding": "truncate"}, "lora": {"r": 4}})
+    assert (config.groups.padding, config.lora.r) == ("truncate", 4)
+    with pytest.raises(UnknownName, match="setting of lora 'rank'"):
+        config_from({"lora": {"rank": 4}})
+
+
+def test_an_unknown_strategy_names_the_nearest():
+    with pytest.raises(UnknownName, match="Did you mean 'truncate'"):
+        GroupRules(padding="trunc")
+
+
+def test_a_strategy_may_be_a_function():
+    assert GroupRules(padding=ragged).padding is ragged
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_steps": 0},
+        {"num_generations": 1},
+        {"learning_rate": 0.0},
+        {"temperature": 0.0},
+        {"beta": -0.1},
+        {"eval_every": -1},
+        {"eval_examples": 0},
+        {"groups": {"rollouts": 1}},
+        {"lora": 3},
+    ],
+)
+def test_values_out_of_range_are_refused(values):
+    with pytest.raises(BadValue, match=next(iter(values))):
+        config_from(values)
+
+
+@pytest.mark.parametrize(
+    "values", [{"loss_type": "gpro"}, {"groups": {"scale_rewards": "batches"}}]
+)
+def test_choices_are_checked(values):
+    with pytest.raises(UnknownName, match="Did you mean"):
+        config_from(values)
+
+
+def test_a_config_has_at_most_15_settings():
+    kinds = (GrpoConfig, GroupRules, Lora)
+    assert all(len(kind.__dataclass_fields__) <= 15 for kind in kinds)

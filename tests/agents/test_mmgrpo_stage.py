@@ -1,0 +1,226 @@
+"""The stage `mmgrpo` on a program of two modules, with a random model that is made fluent."""
+
+import json
+
+import gymnasium
+import pytest
+
+from progym.agents.grpo.config import GrpoConfig
+from progym.agents.grpo.stage import MmGrpo
+from progym.agents.policy import Policy
+from progym.agents.stage import Task
+from progym.envs.env import ProgramEnv
+from progym.envs.errors import BadValue, ProgymError, ServiceFault, TrainingDiverged
+from progym.envs.examples import Examples
+from progym.envs.module import Field, Module
+from progym.envs.program import Example, Program, Score
+from progym.envs.records import Completion
+from progym.envs.rendering import Call, render
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+ask = Module("ask", "Ask.", (Field("word"),), (Field("query"),))
+tell = Module("tell", "Tell.", (Field("query"),), (Field("answer"),))
+
+
+def converse(word):
+    """One call of `ask`, then one or two of `tell`."""
+    query = (yield ask(word=word))["query"]
+    texts = [query]
+    for _ in range(1 + len(query) % 2):
+        texts.append((yield tell(query=query[:4]))["answer"])
+    return {"text": "".join(texts)}
+
+
+def letters(example, outcome):
+    """The share of letters."""
+    if example.gold.get("broken"):
+        raise RuntimeError("the scorer is down")
+    text = outcome["text"]
+    return Score(sum(c.isalpha() for c in text) / len(text))
+
+
+def make_letters(split="train", broken=()):
+    examples = [
+        Example(f"{split}-{i}", {"word": f"w{i}"}, {"broken": i in broken}) for i in range(6)
+    ]
+    return ProgramEnv(Program((ask, tell), converse), Examples.of(examples), letters, split=split)
+
+
+LETTERS = Task("Letters-v0")
+
+
+@pytest.fixture(autouse=True)
+def letters_env():
+    gymnasium.register("Letters-v0", entry_point=make_letters, disable_env_checker=True)
+    yield
+    gymnasium.registry.pop("Letters-v0")
+
+
+def load_fluent(policy):
+    """A trainable model whose every completion counts as its module's output."""
+    from progym.agents.models import load_trainable
+
+    model = load_trainable(policy)
+    generate = model.generate
+
+    def fluent(requests, sampling):
+        return [
+            Completion(
+                str(c) or "-",
+                token_ids=c.token_ids,
+                logprobs=c.logprobs,
+                prompt=c.prompt,
+                prompt_ids=c.prompt_ids,
+                finish=c.finish,
+                fields={request.call.module.outputs[0].name: str(c) or "-"},
+            )
+            for request, c in zip(requests, generate(requests, sampling), strict=True)
+        ]
+
+    model.generate = fluent
+    return model
+
+
+def config(**values):
+    defaults = {
+        "max_steps": 2,
+        "examples_per_step": 2,
+        "num_generations": 4,
+        "learning_rate": 1e-2,
+        "beta": 0.0,
+        "max_grad_norm": 1.0,
+        "temperature": 1.0,
+        "max_completion_length": 6,
+    }
+    return GrpoConfig(**{**defaults, **values})
+
+
+def train(random_lm, folder, *, seed=0, task=LETTERS, policy=None, **values):
+    policy = policy or Policy(str(random_lm))
+    stage = MmGrpo(config(**values), load=load_fluent)
+    return stage.run(policy, task, seed=seed, folder=folder, report=lambda *_: None)
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    return (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def test_training_raises_the_score(random_lm, tmp_path):
+    result = train(random_lm, tmp_path, max_steps=12, eval_every=12)
+    first, last = (point.score for point in result.curve if point.split == "val")
+    assert last > first + 0.2
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_seed_0_is_a_seed_like_any_other(random_lm, tmp_path, seed):
+    for name in "ab":
+        train(random_lm, tmp_path / name, seed=seed, max_steps=1)
+    train(random_lm, tmp_path / "other", seed=seed + 1, max_steps=1)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "other")
+
+
+def test_a_second_stage_goes_on_with_the_adapter(random_lm, tmp_path):
+    first = train(random_lm, tmp_path / "1", max_steps=12, eval_every=12)
+    more = {"policy": first.policy, "max_steps": 1, "eval_every": 1, "beta": 0.1}
+    again = train(random_lm, tmp_path / "2", **more)
+    assert again.curve[0].split == "val"
+    assert again.curve[0].score == first.curve[-1].score
+
+
+def test_records_name_modules_and_their_measures(random_lm, tmp_path):
+    train(random_lm, tmp_path, max_steps=1)
+    [record] = records(tmp_path)
+    assert record["modules"].keys() == {"ask", "tell"}
+    assert record["modules"]["ask"]["entropy"] > 0
+    assert record["modules"]["ask"]["calls"] == record["rollouts"] == 8
+    assert {"loss", "grad_norm", "reward", "frac_reward_zero_std", "time/update"} <= record.keys()
+
+
+def test_costs_and_curve_count_what_was_spent(random_lm, tmp_path):
+    result = train(random_lm, tmp_path, eval_every=2, eval_examples=3)
+    points = [(point.step, point.split, point.rollouts) for point in result.curve]
+    assert points == [(0, "val", 3), (0, "train", 11), (1, "train", 19), (2, "val", 22)]
+    assert result.cost.rollouts == 22
+    assert result.cost.seconds > 0
+
+
+def test_a_finished_folder_is_read_not_run_again(random_lm, tmp_path):
+    result = train(random_lm, tmp_path, max_steps=1)
+    (tmp_path / "metrics.jsonl").unlink()
+    assert train(random_lm, tmp_path, max_steps=1) == result
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_a_folder_of_another_run_is_refused(random_lm, tmp_path):
+    train(random_lm, tmp_path, max_steps=1)
+    with pytest.raises(BadValue, match="another config"):
+        train(random_lm, tmp_path, max_steps=1, seed=5)
+
+
+def test_faults_are_left_out_of_a_step(random_lm, tmp_path):
+    task = Task("Letters-v0", {"broken": (0, 1)})
+    train(random_lm, tmp_path, task=task, max_steps=1, examples_per_step=6)
+    assert records(tmp_path)[0]["rollouts/faults"] == 8
+
+
+def test_a_step_of_faults_alone_is_an_error(random_lm, tmp_path):
+    task = Task("Letters-v0", {"broken": tuple(range(6))})
+    with pytest.raises(ServiceFault, match="the scorer is down"):
+        train(random_lm, tmp_path, task=task)
+
+
+def test_a_loss_that_is_not_finite_leaves_a_record_and_no_adapter(random_lm, tmp_path, monkeypatch):
+    from progym.agents.grpo import learning
+
+    def ruined(*_):
+        from progym.agents.grpo.batch import Row
+
+        return [Row("ask", (5, 6), (7,), float("nan"))]
+
+    monkeypatch.setattr(learning, "make_rows", ruined)
+    with pytest.raises(TrainingDiverged, match="not touched"):
+        train(random_lm, tmp_path)
+    assert "loss" in records(tmp_path)[-1]["error"]
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_gradient_that_is_not_finite_is_found_before_the_weights_move():
+    import torch
+
+    from progym.agents.grpo.trainer import check_gradients
+
+    layer = torch.nn.Linear(2, 1)
+    layer.weight.grad = torch.tensor([[0.0, float("inf")]])
+    with pytest.raises(TrainingDiverged, match="gradient of step 3"):
+        check_gradients(layer, 3)
+
+
+def test_an_update_that_ruins_the_model_leaves_a_record_and_no_adapter(random_lm, tmp_path):
+    with pytest.raises(ProgymError):
+        train(random_lm, tmp_path, learning_rate=1e30, max_grad_norm=1e30, max_steps=3)
+    assert "error" in records(tmp_path)[-1]
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_mistake_5_training_scores_what_sampling_drew(random_lm):
+    from progym.agents.grpo.scoring import score_rows
+    from progym.agents.model import GenerationRequest, Sampling
+
+    model = load_fluent(Policy(str(random_lm)))
+    calls = [module(**{module.inputs[0].name: word}) for module in (ask, tell) for word in "xyz"]
+    requests = [
+        GenerationRequest(render(call), seed, call)
+        for seed, call in enumerate(Call(c.module, 0, c.inputs) for c in calls)
+    ]
+    drawn = model.generate(requests, Sampling(1.0, 5))
+    rows = [(completion.prompt_ids, completion.token_ids) for completion in drawn]
+    scores = score_rows(model.model, rows, width=5, temperature=1.0, config=model.model.config)
+    for completion, scored in zip(drawn, scores.logprobs.tolist(), strict=True):
+        length = len(completion.logprobs)
+        assert scored[:length] == pytest.approx(completion.logprobs, abs=1e-4)
+        assert scored[length:] == [0.0] * (5 - length)
