@@ -1,6 +1,7 @@
 """The stage `mmgrpo` on a program of two modules, with a random model that is made fluent."""
 
 import json
+from typing import Any
 
 import gymnasium
 import pytest
@@ -40,7 +41,8 @@ def letters(example, outcome):
     return Score(sum(c.isalpha() for c in text) / len(text))
 
 
-def make_letters(split="train", broken=()):
+def make_letters(**kwargs: Any) -> ProgramEnv:
+    split, broken = kwargs.get("split", "train"), kwargs.get("broken", ())
     examples = [
         Example(f"{split}-{i}", {"word": f"w{i}"}, {"broken": i in broken}) for i in range(6)
     ]
@@ -83,7 +85,7 @@ def load_fluent(policy):
 
 
 def config(**values):
-    defaults = {
+    defaults: dict[str, Any] = {
         "max_steps": 2,
         "examples_per_step": 2,
         "num_generations": 4,
@@ -126,7 +128,7 @@ def test_seed_0_is_a_seed_like_any_other(random_lm, tmp_path, seed):
 
 def test_a_second_stage_goes_on_with_the_adapter(random_lm, tmp_path):
     first = train(random_lm, tmp_path / "1", max_steps=12, eval_every=12)
-    more = {"policy": first.policy, "max_steps": 1, "eval_every": 1, "beta": 0.1}
+    more: dict[str, Any] = {"policy": first.policy, "max_steps": 1, "eval_every": 1, "beta": 0.1}
     again = train(random_lm, tmp_path / "2", **more)
     assert again.curve[0].split == "val"
     assert again.curve[0].score == first.curve[-1].score
