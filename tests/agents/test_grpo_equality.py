@@ -1,5 +1,6 @@
 """On a program with one module, called once, our trainer is TRL's: same loss, same gradients."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -174,3 +175,44 @@ def test_the_second_iteration_on_a_batch_equals_plain_grpo(random_lm, tmp_path):
     theirs = gradients(plain(random_lm, tmp_path, REWARDS, **settings))
     mine = gradients(ours(random_lm, tmp_path, REWARDS, **settings))
     assert largest_difference(theirs, mine) < 1e-6
+
+
+def test_padded_rows_give_the_gradients_of_packed_ones(random_lm, tmp_path):
+    packed, padded = (ours(random_lm, tmp_path, REWARDS, beta=0.04) for _ in range(2))
+    padded._packs = False
+    assert largest_difference(gradients(packed), gradients(padded)) < 1e-6
+
+
+def test_activations_computed_again_give_the_same_gradients(random_lm, tmp_path, monkeypatch):
+    from progym.agents.grpo import scoring
+
+    kept = gradients(ours(random_lm, tmp_path, REWARDS))
+    monkeypatch.setattr(scoring, "LIVE_BYTES", 0)
+    assert largest_difference(kept, gradients(ours(random_lm, tmp_path, REWARDS))) < 1e-12
+
+
+def test_a_model_that_attends_in_windows_is_not_packed(random_lm):
+    from progym.agents.grpo.scoring import can_pack
+
+    model, _ = load(random_lm)
+    assert can_pack(model, model.config)
+    model.config.sliding_window = 8
+    assert not can_pack(model, model.config)
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("_generate_and_score_completions", ["self", "inputs"]),
+        (
+            "_get_per_token_logps_and_entropies",
+            ["self", "model", "input_ids", "attention_mask", "logits_to_keep"],
+        ),
+        ("_compute_loss", ["self", "model", "inputs"]),
+    ],
+)
+def test_trl_still_has_the_methods_that_are_overridden(method, parameters):
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    found = list(inspect.signature(getattr(GRPOTrainer, method)).parameters)
+    assert found[: len(parameters)] == parameters
