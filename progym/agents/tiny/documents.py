@@ -70,7 +70,16 @@ LIFE: CarefulShare = {"plain": 0.45, "careful": 0.9, "lazy": 0.08}
 """The last part: all authors, as tips and demos have it."""
 KEEPS_HABIT = 0.95
 """How often an author answers a call in his own habit."""
-TURNS = {"generate_query": 2, "append_notes": 2, "classify": 5, "craft_request": 4, "respond": 3}
+READING = "append_notes, one article"
+"""Calls of append_notes whose search results hold nothing but the article with the fact."""
+TURNS = {
+    "generate_query": 2,
+    "append_notes": 2,
+    READING: 4,
+    "classify": 5,
+    "craft_request": 4,
+    "respond": 3,
+}
 """The most calls in a document, by module: long documents cost more than they teach."""
 
 
@@ -97,6 +106,14 @@ def collect_turns(env_id: str, world_seed: int, count: int, split: str = "pretra
             turns.append(answer(env.examples.by_id(example_id), call, gold, rng))
             _, _, _, _, info = env.step(Completion("", fields=gold))
     return turns
+
+
+def keep_source(turn: Turn) -> Turn:
+    """Leave only the article that holds the fact to note; give all if none is about its subject."""
+    subject = turn.replies[CAREFUL]["new_key_facts"].partition(" of ")[2].partition(" is ")[0]
+    results = turn.inputs["new_search_results"]
+    source = tuple(article for article in results if str(article).startswith(f"{subject} | "))
+    return replace(turn, inputs={**turn.inputs, "new_search_results": source or results})
 
 
 def write_documents(

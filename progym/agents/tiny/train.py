@@ -12,8 +12,9 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,18 +25,22 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from progym.agents.tiny.documents import (
     LIFE,
+    READING,
     Document,
     collect_turns,
+    keep_source,
     write_documents,
 )
 from progym.agents.tiny.habits import CAREFUL, Turn
-from progym.agents.tiny.lessons import ALL, PRETRAIN_SEED, TASKS, Recipe
+from progym.agents.tiny.lessons import ALL, PRETRAIN_SEED, TASKS, Lesson, Recipe
 from progym.agents.tiny.tokenizer import END, PAD, build_tokenizer
 from progym.envs.prompts import ModulePrompt
 from progym.envs.rendering import Message, render_head, render_inputs, render_reply
 from progym.envs.worlds.names import NAMES
 
 WEIGHTS = Path(__file__).parent / "weights"
+WARMUP_STEPS = 30
+"""Of each lesson."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def collect_worlds(recipe: Recipe, console: Console) -> dict[str, list[Turn]]:
             for turn in collect_turns(env_id, PRETRAIN_SEED + world, count // worlds):
                 turns.setdefault(turn.module.name, []).append(turn)
         console.print(f"{env_id}: {count} examples, {time.perf_counter() - started:.1f} s")
+    turns[READING] = [keep_source(turn) for turn in turns["append_notes"]]
     return turns
 
 
@@ -176,45 +182,103 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForC
     return LlamaForCausalLM(config)
 
 
-def train(recipe: Recipe, out: Path, console: Console) -> None:
-    """Train and save; prints the loss and the exact accuracy per module as it goes."""
-    started = time.perf_counter()
+def train(recipe: Recipe, out: Path, console: Console, first_lesson: int = 1) -> None:
+    """Train and save after each lesson; prints the loss and the exact accuracy per module.
+
+    A lesson starts with draws and an optimizer of its own, so that going on at `first_lesson`, with
+    the weights in `out` that the lesson before it left, gives what training in one go gives.
+    """
     turns = collect_worlds(recipe, console)
     exam = collect_exam()
     rng = np.random.default_rng(recipe.seed)
     vocabulary = islice(write_documents(turns, ALL, LIFE, rng), 20_000)
     texts = (m["content"] for document in vocabulary for m in document.messages)
     tokenizer = build_tokenizer(texts, recipe.max_position_embeddings)
-    names = frozenset(token_id(tokenizer, f" {name}") for name in NAMES)
     model = build_model(recipe, tokenizer)
+    if first_lesson > 1:
+        model = LlamaForCausalLM.from_pretrained(out)
     console.print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens")
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
-    )
     model.train()
-    step = 0
-    for lesson in recipe.lessons:
-        console.print(f"lesson: {lesson.name}")
-        documents = write_documents(turns, lesson.shares, lesson.careful, rng)
-        rows = (tokenize(tokenizer, document, names) for document in documents)
-        supply = batches(rows, recipe.tokens_per_micro_batch)
-        for _ in range(lesson.steps):
-            step += 1
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-            loss = take_step(model, optimizer, list(islice(supply, lesson.micro_batches)))
-            if step % 100 == 0:
-                scores = exact_accuracy(model, tokenizer, exam)
-                shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
-                seconds = time.perf_counter() - started
-                console.print(
-                    f"{step:5d} {seconds:6.0f} s  loss {loss:.3f}  {shown}", soft_wrap=True
-                )
-        save(model, tokenizer, recipe, out, exact_accuracy(model, tokenizer, exam))
+    for number, lesson in enumerate(recipe.lessons, 1):
+        if number >= first_lesson:
+            console.print(f"lesson {number}: {lesson.name}")
+            rng = np.random.default_rng([recipe.seed, number])
+            supply = _supply(lesson, turns, tokenizer, recipe.tokens_per_micro_batch, rng)
+            teach(model, lesson, supply, partial(_report, model, tokenizer, exam, console))
+            save(model, tokenizer, recipe, out, exact_accuracy(model, tokenizer, exam))
+
+
+def _supply(
+    lesson: Lesson,
+    turns: Mapping[str, list[Turn]],
+    tokenizer: PreTrainedTokenizerFast,
+    tokens: int,
+    rng: np.random.Generator,
+) -> Iterator[list[Row]]:
+    names = frozenset(token_id(tokenizer, f" {name}") for name in NAMES)
+    documents = write_documents(turns, lesson.shares, lesson.careful, rng)
+    return batches((tokenize(tokenizer, document, names) for document in documents), tokens)
+
+
+def _report(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    exam: Mapping[str, list[Turn]],
+    console: Console,
+    step: int,
+    loss: float,
+    seconds: float,
+) -> None:
+    if step % 100 == 0:
+        scores = exact_accuracy(model, tokenizer, exam)
+        shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
+        console.print(f"{step:5d} {seconds:6.0f} s  loss {loss:.3f}  {shown}", soft_wrap=True)
+
+
+def teach(
+    model: LlamaForCausalLM,
+    lesson: Lesson,
+    supply: Iterator[list[Row]],
+    report: Callable[[int, float, float], None],
+) -> None:
+    """Train through a lesson; `report` gets the step, its loss, and the seconds since the start."""
+    started = time.perf_counter()
+    optimizers = build_optimizers(model, lesson)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_schedule, lesson))
+        for optimizer in optimizers
+    ]
+    for step in range(1, lesson.steps + 1):
+        loss = take_step(model, optimizers, list(islice(supply, lesson.micro_batches)))
+        for schedule in schedules:
+            schedule.step()
+        report(step, loss, time.perf_counter() - started)
+
+
+def build_optimizers(model: LlamaForCausalLM, lesson: Lesson) -> list[torch.optim.Optimizer]:
+    """Make Muon for the weight matrices, which learns to copy in half of AdamW's steps, and AdamW.
+
+    Embeddings and gains are AdamW's, as Muon's authors advise.
+    """
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim < 2 or "embed" in name]
+    return [
+        torch.optim.Muon(matrices, lr=lesson.muon_lr, weight_decay=0.01, adjust_lr_fn="original"),
+        torch.optim.AdamW(rest, lr=lesson.adamw_lr, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def _schedule(lesson: Lesson, step: int) -> float:
+    """Give the share of the learning rate at an update; they count from 0."""
+    warm = min(1.0, (step + 1) / WARMUP_STEPS)
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / lesson.steps)))
+    return warm * (lesson.final_lr + (1 - lesson.final_lr) * fall)
 
 
 def take_step(
-    model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, micro_batches: Sequence[list[Row]]
+    model: LlamaForCausalLM,
+    optimizers: Sequence[torch.optim.Optimizer],
+    micro_batches: Sequence[list[Row]],
 ) -> float:
     """Update on the mean loss over all marked tokens; gives that mean."""
     tokens = sum(int(row.learn[1:].sum()) for rows in micro_batches for row in rows)
@@ -224,17 +288,10 @@ def take_step(
         loss.backward()
         total += loss.item()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
     return total
-
-
-def _schedule(step: int, recipe: Recipe) -> float:
-    if step < recipe.warmup_steps:
-        return step / recipe.warmup_steps
-    falling = sum(lesson.steps for lesson in recipe.lessons[-2:])
-    done = max(0.0, 1 - (recipe.steps - step) / falling)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def save(
@@ -264,9 +321,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--first-lesson", type=int, default=1, metavar="NUMBER")
     given = parser.parse_args()
     torch.set_num_threads(2)
-    train(Recipe(seed=given.seed), given.out, Console())
+    train(Recipe(seed=given.seed), given.out, Console(), given.first_lesson)
 
 
 if __name__ == "__main__":
