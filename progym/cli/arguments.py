@@ -12,7 +12,9 @@ from progym.agents.policy import Policy, load_policy
 from progym.agents.stage import Task
 from progym.envs.errors import BadValue
 
-EnvId = Annotated[str, typer.Argument(help="An environment's id, such as HoVer4Hop-v0.")]
+EnvId = Annotated[
+    str, typer.Argument(metavar="ENV_ID", help="An environment's id, such as HoVer4Hop-v0.")
+]
 Split = Annotated[str, typer.Option(help="train, val or test.")]
 Data = Annotated[
     str, typer.Option(help="'embedded', 'hub', or a folder made by `progym data import`.")

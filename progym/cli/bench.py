@@ -21,8 +21,10 @@ from progym.envs.errors import MissingExtra
 
 app = typer.Typer(help="Compare strategies on a suite of tasks.", no_args_is_help=True)
 
-SuiteName = Annotated[str, typer.Argument(help="A suite that ships, or the path of a .toml file.")]
-RunFolder = Annotated[Path, typer.Argument(help="The folder of a run.")]
+SuiteName = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A suite that ships, or the path of a .toml file.")
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
 
 @app.command("list")

@@ -37,7 +37,9 @@ _SHOWN = 20
 
 @app.command("pack")
 def pack_run(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished `progym bench run`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="The folder of a finished `progym bench run`.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="The bundle's file; <submission id>.zip by default.")
     ] = None,
@@ -66,7 +68,9 @@ def pack_run(
 
 @app.command("verify")
 def verify_bundle(
-    bundle: Annotated[Path, typer.Argument(help="A bundle made by `progym board pack`.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="A bundle made by `progym board pack`.")
+    ],
     suite: Suites = None,
     as_json: AsJson = False,
 ) -> None:

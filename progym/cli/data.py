@@ -15,14 +15,16 @@ from progym.envs.sources.importing import import_release, read_uids
 
 app = typer.Typer(help="Import and check real task data.", no_args_is_help=True)
 
-TaskName = Annotated[str, typer.Argument(help="banking77, hover or papillon.")]
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="banking77, hover or papillon.")]
 
 
 @app.command("import")
 def import_folder(
     task: TaskName,
-    source: Annotated[Path, typer.Argument(help="The folder with the release's files.")],
-    out: Annotated[Path, typer.Argument(help="The data folder to make.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="The folder with the release's files.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The data folder to make.")],
     corpus: Annotated[
         Path | None, typer.Option(help="HoVer: passages, one {title, text} a line; .gz allowed.")
     ] = None,
@@ -68,7 +70,7 @@ def import_folder(
 @app.command("check")
 def check_folder(
     task: TaskName,
-    folder: Annotated[Path, typer.Argument(help="A data folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A data folder.")],
     split: Split = "test",
 ) -> None:
     """Read one split of a data folder whole, naming the first malformed line."""

@@ -19,6 +19,7 @@ from progym.agents.models import load_model
 from progym.agents.policy import Policy
 from progym.agents.rollouts import requests_for, roll_out
 from progym.agents.stage import Report, Task
+from progym.benchmarks.intervals import mean_score
 from progym.cli.arguments import (
     AsJson,
     Data,
@@ -145,7 +146,7 @@ def summarize(episodes: list[Episode]) -> dict[str, Any]:
     return {
         "episodes": len(episodes),
         "score": float(np.mean(scores)) if scores else None,
-        "interval": _interval(scores),
+        "interval": _interval(episodes),
         "status": dict(Counter(episode.status for episode in episodes)),
         "metrics": {
             name: float(np.mean([e.metrics[name] for e in episodes if name in e.metrics]))
@@ -155,20 +156,23 @@ def summarize(episodes: list[Episode]) -> dict[str, Any]:
     }
 
 
-def _interval(scores: list[float]) -> tuple[float, float] | None:
-    """Normal interval of the mean over episodes, held within [0, 1]; None below two episodes."""
-    if len(scores) < 2:
+def _interval(episodes: list[Episode]) -> tuple[float, float] | None:
+    """95 % interval of the mean over examples, repeats averaged first; None without a score."""
+    by_example: dict[str, list[float]] = {}
+    for episode in episodes:
+        if episode.score is not None:
+            by_example.setdefault(episode.example_id, []).append(episode.score)
+    if not by_example:
         return None
-    half = 1.96 * float(np.std(scores, ddof=1)) / len(scores) ** 0.5
-    mean = float(np.mean(scores))
-    return max(0.0, mean - half), min(1.0, mean + half)
+    estimate = mean_score(np.array([[np.mean(scores) for scores in by_example.values()]]))
+    return estimate.low, estimate.high
 
 
 def _show(summary: dict[str, Any], console: Console) -> None:
     score, interval = summary["score"], summary["interval"]
     shown = "none" if score is None else f"{score:.3f}"
     if interval:
-        shown += f"  (95 % interval over episodes {interval[0]:.3f} to {interval[1]:.3f})"
+        shown += f"  (95 % interval over examples {interval[0]:.3f} to {interval[1]:.3f})"
     console.print(
         f"{summary['environment']}, {summary['split']} split, model {summary['model']}: "
         f"{summary['episodes']} episodes in {summary['seconds']} s"

@@ -30,7 +30,9 @@ from progym.envs.errors import BadValue
 
 def optimize(
     env_id: EnvId,
-    strategy: Annotated[str, typer.Argument(help="Stages in order, such as 'po -> mmgrpo'.")],
+    strategy: Annotated[
+        str, typer.Argument(metavar="STRATEGY", help="Stages in order, such as 'po -> mmgrpo'.")
+    ],
     out: Annotated[Path, typer.Option(help="Where stages and the final policy are kept.")],
     data: Data = "embedded",
     model: Model = "tiny",

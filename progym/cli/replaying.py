@@ -18,7 +18,9 @@ from progym.envs.replay import ReplayReport, replay
 
 
 def replay_file(
-    episodes_file: Annotated[Path, typer.Argument(help="A file of recorded episodes (.jsonl).")],
+    episodes_file: Annotated[
+        Path, typer.Argument(metavar="EPISODES_FILE", help="A file of recorded episodes (.jsonl).")
+    ],
     prompts: Annotated[
         Path | None,
         typer.Option(help="The prompts.json they were made with: compares prompts whole."),
