@@ -16,7 +16,13 @@ from progym.agents.models import load_model
 from progym.agents.policy import Policy
 from progym.agents.rollouts import requests_for, roll_out
 from progym.agents.stage import Task
-from progym.agents.tiny.documents import LIFE, SCHOOL, collect_turns, write_documents
+from progym.agents.tiny.documents import (
+    LIFE,
+    SCHOOL,
+    collect_turns,
+    keep_source,
+    write_documents,
+)
 from progym.agents.tiny.habits import CAREFUL
 from progym.agents.tiny.tokenizer import build_tokenizer
 from progym.agents.tiny.train import WEIGHTS, Row, tokenize
@@ -58,6 +64,14 @@ def test_every_habit_writes_a_reply_that_can_be_read(env_id: str) -> None:
         assert len(turn.replies) >= 2
         for fields in turn.replies.values():
             assert parse(turn.module, render_reply(turn.module, fields)).error is None
+
+
+def test_reading_lessons_show_the_article_that_tells_the_fact() -> None:
+    for turn in collect_turns("HoVer4Hop-v0", 7, 3)[::2]:
+        (article,) = keep_source(turn).inputs["new_search_results"]
+        fact = turn.replies[CAREFUL]["new_key_facts"]
+        assert fact.rpartition(" is ")[2] in str(article)
+        assert article in turn.inputs["new_search_results"]
 
 
 def test_lazy_authors_write_most_of_what_a_lazy_tip_asks_for() -> None:

@@ -62,7 +62,7 @@ def test_the_first_search_is_the_claim_and_the_others_are_the_queries():
     record = play(env)
     claim, titles = env.examples[0].inputs["claim"], env.examples[0].gold["titles"]
     assert [ask.request["query"] for ask in record.asks] == [claim, *titles[1:]]
-    assert {ask.request["k"] for ask in record.asks} == {3}
+    assert {ask.request["k"] for ask in record.asks} == {2}
     assert record.metrics == {"recall": 1.0, "titles_found": 4.0}
 
 

@@ -43,18 +43,18 @@ class Lesson:
 
 LESSONS = (
     Lesson(
-        *("copying names", 400, SCHOOL, {"generate_query": 1.0}),
+        *("copying names", 300, SCHOOL, {"generate_query": 1.0}),
         micro_batches=1,
         muon_lr=0.02,
         adamw_lr=1.5e-3,
     ),
-    Lesson("reading an article", 1000, SCHOOL, {"generate_query": 0.5, READING: 3.0}),
+    Lesson("reading an article", 700, SCHOOL, {"generate_query": 0.5, READING: 3.0}),
     Lesson(
-        *("finding facts", 1000, SCHOOL),
+        *("finding facts", 700, SCHOOL),
         {"generate_query": 0.5, "append_notes": 2.0, READING: 1.0},
     ),
-    Lesson("every module", 1500, SCHOOL, ALL),
-    Lesson("habits", 800, LIFE, ALL, final_lr=0.05),
+    Lesson("every module", 1400, SCHOOL, ALL),
+    Lesson("habits", 700, LIFE, ALL, final_lr=0.05),
 )
 """Taught one after the other: with all modules at once, a model this small does not learn to copy
 names in any reasonable time; taught that first, then to find a fact in one article, then in

@@ -35,7 +35,7 @@ append_notes = Module(
     outputs=(Field("new_key_facts", "what the results tell about the claim"),),
 )
 
-EMBEDDED_DOCS, REAL_DOCS = 3, 25
+EMBEDDED_DOCS, REAL_DOCS = 2, 25
 
 
 def make_env(
@@ -60,7 +60,7 @@ def make_env(
         corpus: With data="hub", a folder with the `corpus.jsonl` to search.
         world_seed: Which embedded world; another seed gives articles and claims no one has seen.
         size: Examples of the embedded split; the world's default where absent.
-        docs_per_hop: Articles that a search brings; 3 in the embedded world, 25 in real data.
+        docs_per_hop: Articles that a search brings; 2 in the embedded world, 25 in real data.
         hops: Searches in an episode.
         max_calls: Module calls an episode may spend.
         max_tokens: Completion tokens an episode may spend.

@@ -22,7 +22,7 @@ from progym.envs.worlds.encyclopedia_grammar import Relation, fill, load_grammar
 from progym.envs.worlds.seeding import SPLITS, generator
 
 WORLD = "encyclopedia"
-VERSION = 2
+VERSION = 3
 """Goes up with any change of the world's content, once released with the environment's `-v`."""
 
 _MANY = 1 << 30  # a draw below this, modulo a number of patterns, is even enough

@@ -31,7 +31,7 @@ class Entity:
     title: str
     kind: str
     short: str
-    """How its article goes on to call it: "Arvo" for "Arvo Guild", a person by the last name."""
+    """How its article goes on to call it: "Arvo" for "New Arvo", a person by the last name."""
     adjective: str
     feature: str
 
@@ -91,10 +91,10 @@ def _make_entities(kind: Kind, names: np.ndarray, rng: np.random.Generator) -> l
     entities: list[Entity] = []
     rows: list[list[int]] = names.tolist()
     for (name, last), adjective, feature in zip(rows, adjectives, features, strict=True):
-        second, short = kind.name.capitalize(), NAMES[name]
+        title, short = f"{kind.title} {NAMES[name]}", NAMES[name]
         if last >= 0:
-            second = short = NAMES[last]
-        entities.append(Entity(f"{NAMES[name]} {second}", kind.name, short, adjective, feature))
+            title, short = f"{title} {NAMES[last]}", NAMES[last]
+        entities.append(Entity(title, kind.name, short, adjective, feature))
     return entities
 
 

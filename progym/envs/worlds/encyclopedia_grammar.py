@@ -18,6 +18,8 @@ class Kind:
     """A kind of entity and the plain properties that its members may have."""
 
     name: str
+    title: str
+    """The word that the titles of its members begin with."""
     adjectives: tuple[str, ...]
     features: tuple[str, ...]
 
@@ -72,10 +74,11 @@ def load_grammar() -> Grammar:
         kinds=tuple(
             Kind(
                 name,
-                tuple(values["traits"][traits]["adjectives"]),
-                tuple(values["traits"][traits]["features"]),
+                kind["title"],
+                tuple(values["traits"][kind["traits"]]["adjectives"]),
+                tuple(values["traits"][kind["traits"]]["features"]),
             )
-            for name, traits in values["kinds"].items()
+            for name, kind in values["kinds"].items()
         ),
         relations=tuple(_relation(row, values["frames"]) for row in values["relations"]),
         openings=_by_split(values["openings"]),
