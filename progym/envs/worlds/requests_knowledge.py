@@ -1,7 +1,7 @@
 """The untrusted assistant of the private-requests world and all it knows: kinds of text and topics.
 
-What it says about a (kind, topic) differs from split to split and from seed to seed, so that it
-can't be learned by heart: a policy has to ask. It never writes a personal detail, but a slot.
+No two splits have the same points for a (kind, topic), and seeds differ in most, so that what it
+says can't be learned by heart: a policy has to ask. It never writes a personal detail, but a slot.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations, product
 
 import numpy as np
 
-from progym.envs.worlds.seeding import generator
+from progym.envs.worlds.seeding import SPLITS, generator
 
 SLOT = "[NAME]"
 """Stands in an answer where the user's name goes."""
@@ -173,9 +174,12 @@ class Knowledge:
 @lru_cache(maxsize=4096)
 def knowledge(world_seed: int, split: str, kind: str, topic: str) -> Knowledge:
     """Look up the key points of a (kind, topic) and the text that holds them, `SLOT` included."""
+    sets = list(product(combinations(TOPIC_POINTS[topic], 2), KIND_POINTS[kind]))
+    dealt = generator("requests-knowledge", 0, "all", kind, topic).permutation(len(sets))
+    mine = dealt[SPLITS.index(split) :: len(SPLITS)]
     rng = generator("requests-knowledge", world_seed, split, kind, topic)
-    points = [TOPIC_POINTS[topic][int(i)] for i in rng.choice(4, size=2, replace=False)]
-    points.append(pick(rng, KIND_POINTS[kind]))
+    pair, last = sets[int(rng.choice(mine))]
+    points = [*(pair if rng.random() < 0.5 else pair[::-1]), last]
     answer = pick(rng, _FRAMES[split]).format(
         *points, kind=with_article(kind), topic=with_article(topic), slot=SLOT
     )
