@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from progym.agents.stage import Cost
 from progym.agents.storage import write_atomic, write_json
 from progym.benchmarks.plots import draw_pictures
 from progym.benchmarks.report import render_report
@@ -81,7 +82,8 @@ def _flat(task: TaskResult, row: Row) -> dict[str, Any]:
     }
     values.update(_flat_comparison("score", row.score))
     values.update(_flat_comparison("gain", row.gain))
-    values.update({f"optimization_{k}": v for k, v in asdict(cost).items()} if cost else {})
+    for field in fields(Cost):
+        values[f"optimization_{field.name}"] = getattr(cost, field.name) if cost else None
     values["tokens_per_episode"] = row.tokens_per_episode
     values["calls_per_episode"] = row.calls_per_episode
     return values

@@ -189,7 +189,7 @@ def _interval(
 def _degenerate(arms: Sequence[Scores], weights: Sequence[float], value: float) -> Estimate:
     """Join the arms' Wilson intervals as Newcombe does, since the data show no spread at all.
 
-    Half the interval's width stands in for the error, so that a suite mean does not take it for 0.
+    Its longer side stands in for the error: a suite mean is no surer of itself than the task.
     """
     below = above = 0.0
     for weight, arm in zip(weights, arms, strict=True):
@@ -199,7 +199,7 @@ def _degenerate(arms: Sequence[Scores], weights: Sequence[float], value: float) 
         below += (down if weight > 0 else up) ** 2
         above += (up if weight > 0 else down) ** 2
     low, high = value - below**0.5, value + above**0.5
-    error = (high - low) / 2 / float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    error = max(below, above) ** 0.5 / float(stats.norm.ppf((1 + CONFIDENCE) / 2))
     component = Component(error**2, max(1, arms[0].shape[1] - 1))
     return Estimate(value, low, high, "wilson", (component,), _bounds(weights))
 

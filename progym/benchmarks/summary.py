@@ -85,7 +85,8 @@ def _rows(
         for name, arm in whole.items()
         if BASELINE in whole and name != BASELINE
     }
-    best, front = _standing_out(scores), _front(scores, by_strategy)
+    complete = {name: scores[name] for name in whole}
+    best, front = _standing_out(complete), _front(complete, by_strategy)
     return tuple(
         Row(
             strategy=name,

@@ -91,6 +91,11 @@ def test_constant_scores_get_wilsons_interval_and_never_width_zero():
     assert same.low < 0 < same.high
 
 
+def test_a_suite_mean_of_constant_scores_is_not_narrower_than_wilsons_interval():
+    perfect = mean_score(np.ones((3, 20)))
+    assert suite_mean([perfect]).low <= perfect.low
+
+
 def test_equal_fractions_count_as_constant_despite_rounding():
     assert mean_score(np.full((3, 7), 0.1 + 0.2)).method == "wilson"
 

@@ -120,6 +120,28 @@ def test_a_missing_seed_is_said_and_gains_wait_for_it(tmp_path: Path):
     assert all(row.gain is not None for row in results.tasks[1].rows[1:])
 
 
+def test_without_a_single_cell_of_a_strategy_its_line_is_empty(tmp_path: Path):
+    write_fake_run(tmp_path, SMALL, skip=[c for c in cells_of(SMALL) if c.strategy == "vanilla"])
+    write_results(tmp_path)
+    vanilla, po, *_ = csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text()))
+    assert (vanilla["seeds_done"], vanilla["score"], vanilla["optimization_rollouts"]) == (
+        "0",
+        "",
+        "",
+    )
+    assert int(po["optimization_rollouts"]) > 0
+
+
+def test_only_complete_strategies_are_awarded_bold_or_a_place_on_the_front(tmp_path: Path):
+    write_fake_run(tmp_path, SMALL, skip=[Cell("banking77", "mmgrpo", 2)])
+    for cell in cells_of(SMALL)[:8]:
+        record = fake_cell(SMALL, cell)
+        if cell.strategy == "mmgrpo":
+            replace(record, scores=tuple(1.0 for _ in record.scores)).write(tmp_path)
+    row = summarize(tmp_path).tasks[0].row("mmgrpo")
+    assert (row.seeds_done, row.stands_out, row.is_on_front) == (2, False, False)
+
+
 def test_one_seed_alone_says_that_it_covers_examples_only(tmp_path: Path):
     write_fake_run(tmp_path, fake_suite(tasks=1, seeds=[0]))
     assert "intervals cover examples only" in to_markdown_page(summarize(tmp_path))
