@@ -9,6 +9,8 @@ import numpy as np
 
 from progym.agents.rollouts import RolloutRequest, requests_for
 from progym.agents.seeding import derive_seed
+from progym.agents.storage import digest_of
+from progym.agents.strategy import VANILLA
 from progym.benchmarks.suite import Suite, SuiteTask
 
 
@@ -27,12 +29,15 @@ class Cell:
         """Give the cell's folder in a run."""
         return run / "cells" / self.task / self.strategy.replace(" -> ", "-") / f"seed-{self.seed}"
 
-    @property
-    def first_stage(self) -> tuple[str, str, int] | None:
-        """Name what two cells may have in common; cells that share it don't run at once."""
-        if self.strategy == "vanilla":
-            return None
-        return self.task, self.strategy.split(" -> ")[0], self.seed
+    def stages(self, suite: Suite) -> frozenset[str]:
+        """Name the stage runs it may share with other cells; cells that do don't run at once.
+
+        Any stage, not just the first: `po` may end with the plain prompts, and then the `mmgrpo` of
+        `po -> mmgrpo` is that of `mmgrpo`. By environment, as tasks may differ in evaluation only.
+        """
+        task = suite.task(self.task)
+        names = () if self.strategy == VANILLA else self.strategy.split(" -> ")
+        return frozenset(digest_of([task.env, task.kwargs, name, self.seed]) for name in names)
 
 
 def cells_of(suite: Suite) -> tuple[Cell, ...]:

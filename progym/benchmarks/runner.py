@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,7 +98,7 @@ def run_suite(
         pending = [cell for cell in cells if not _is_done(cell, out, fingerprints)]
         count = max(1, min(workers, len(pending)))
         watcher.begin(pending, len(cells) - len(pending), count)
-        work = _Work(out, pending, watcher)
+        work = _Work(suite, out, pending, watcher)
         if pending:
             logs = out / "logs"
             assignment = Assignment(suite, out, info.threads, info.versions, logs, known)
@@ -126,15 +126,22 @@ def check_suite(suite: Suite, known: Mapping[str, StageEntry] = STAGES) -> dict[
     return fingerprints
 
 
+def next_cell(suite: Suite, pending: Sequence[Cell], running: Sequence[Cell]) -> Cell | None:
+    """Pick the first cell that shares no stage with those that run; None if each does."""
+    taken = frozenset[str]().union(*(cell.stages(suite) for cell in running))
+    return next((cell for cell in pending if not cell.stages(suite) & taken), None)
+
+
 class _Work:
     """The cells still to do, and what became of those that were done."""
 
-    def __init__(self, out: Path, pending: list[Cell], watcher: RunWatcher) -> None:
+    def __init__(self, suite: Suite, out: Path, pending: list[Cell], watcher: RunWatcher) -> None:
         self.done = 0
         self.failures: list[Failure] = []
         self.faulted: list[Cell] = []
         self.interrupted = False
-        self._out, self._pending, self._watcher = out, list(pending), watcher
+        self._suite, self._out, self._watcher = suite, out, watcher
+        self._pending = list(pending)
 
     def run(self, pool: WorkerPool) -> None:
         """Keep the workers busy until no cell is left, or until Ctrl-C."""
@@ -148,8 +155,7 @@ class _Work:
 
     def _assign(self, pool: WorkerPool) -> None:
         while pool.has_room:
-            taken = {cell.first_stage for cell in pool.running} - {None}
-            cell = next((c for c in self._pending if c.first_stage not in taken), None)
+            cell = next_cell(self._suite, self._pending, pool.running)
             if cell is None:
                 return
             self._pending.remove(cell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from progym.agents.policy import load_policy
 from progym.benchmarks.cell_record import CellRecord, read_cell
 from progym.benchmarks.cells import Cell, cells_of
 from progym.benchmarks.run_folder import open_run
-from progym.benchmarks.runner import RunOutcome, run_suite
-from progym.benchmarks.suite import Suite
+from progym.benchmarks.runner import RunOutcome, next_cell, run_suite
+from progym.benchmarks.suite import Evaluation, Suite
 from progym.envs.errors import BadValue, RecordingFailed, UnknownName
 from progym.envs.recording import read_episodes
 
@@ -217,8 +218,20 @@ def test_an_unknown_environment_is_refused_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-def test_cells_that_share_their_first_stage_are_known():
-    po, composed = Cell("a", "po", 0), Cell("a", "po -> mmgrpo", 0)
-    assert po.first_stage == composed.first_stage
-    assert po.first_stage != Cell("a", "po", 1).first_stage
-    assert Cell("a", "vanilla", 0).first_stage is None
+@pytest.mark.parametrize(
+    ("running", "picked"),
+    [
+        (("toy", "po", 0), "toy, mmgrpo, seed 0"),
+        (("toy", "mmgrpo", 0), "toy, po, seed 0"),  # the composed may come down to it
+        (("toy", "po -> mmgrpo", 0), "toy, vanilla, seed 1"),
+        (("again", "po -> mmgrpo", 0), "toy, vanilla, seed 1"),
+    ],
+)
+def test_no_two_cells_that_may_share_a_stage_run_at_once(running: tuple, picked: str):
+    task = SUITE.tasks[0]
+    again = replace(task, name="again", evaluation=Evaluation(examples=2))
+    suite = replace(SUITE, seeds=(0, 1), tasks=(task, again))
+    cells = cells_of(suite)
+    pending = [cells[3], cells[2], cells[1], *cells[8:]]  # po -> mmgrpo, mmgrpo, po, seed 1
+    assert str(next_cell(suite, pending, [Cell(*running)])) == picked
+    assert next_cell(suite, pending[:3], [Cell("toy", "po -> mmgrpo", 0)]) is None
