@@ -55,7 +55,7 @@ class StageIdentity:
 
 def identify_policy(policy: Policy) -> str:
     """Hash a policy's content: model, prompts and adapter, wherever the files lie."""
-    model = Path(policy.model)
+    model = Path(policy.model).expanduser()
     return digest_of(
         {
             "model": policy.model,

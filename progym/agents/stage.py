@@ -18,7 +18,7 @@ from gymnasium.envs.registration import load_env_creator
 
 import progym.envs.catalog  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers the ids
 from progym.agents.policy import Policy
-from progym.envs.errors import unknown
+from progym.envs.errors import BadValue, unknown
 from progym.envs.records import Episode
 
 
@@ -30,16 +30,26 @@ class Task:
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def make(self, split: str) -> gymnasium.Env[str, str]:
-        """Make the environment for a split; raises UnknownName for an argument it does not take."""
+        """Make the environment for a split.
+
+        Raises:
+            UnknownName: An argument that the environment does not take.
+            BadValue: The module in front of the id can't be imported, or there are no splits.
+        """
         module, _, name = self.env_id.rpartition(":")
         if module:  # "package.module:Id-v0" imports the module that registers the id
-            import_module(module)
+            try:
+                import_module(module)
+            except ImportError as error:
+                raise BadValue(f"{self.env_id}: {module} can't be imported ({error}).") from error
         entry_point = gymnasium.spec(name).entry_point
         if isinstance(entry_point, str):
             taken = signature(load_env_creator(entry_point)).parameters
             if not any(p.kind is Parameter.VAR_KEYWORD for p in taken.values()):
                 for key in self.kwargs.keys() - taken.keys():
                     raise unknown(f"argument of {self.env_id}", key, taken)
+                if "split" not in taken:
+                    raise BadValue(f"{self.env_id} takes no `split`: a task has train, val, test.")
         kwargs: dict[str, Any] = {**self.kwargs, "split": split}
         return gymnasium.make(self.env_id, **kwargs)
 
