@@ -65,11 +65,12 @@ def _labels(module: Module) -> tuple[re.Pattern[str], dict[str, Field]]:
     names = "|".join(re.escape(label) for label in sorted(by_label, key=len, reverse=True))
     # Markdown around a label ("**Label:**", "- Label:") is common and means nothing; stars after
     # the label are part of it only where the same stars stand before it. Possessive quantifiers
-    # keep a completion of nothing but blanks from taking quadratic time.
+    # keep a completion of nothing but blanks from taking quadratic time. Labels are ASCII:
+    # Unicode's rules of case would let a dotless i stand for an i.
     pattern = re.compile(
         rf"^[ \t>#-]*+(?:\*[ \t]++)?+(?P<stars>\*{{0,3}})[ \t]*+(?P<label>{names})"
         rf"[ \t]*+(?:(?P=stars)[ \t]*+)?:(?P=stars)?[ \t]*+",
-        re.IGNORECASE | re.MULTILINE,
+        re.ASCII | re.IGNORECASE | re.MULTILINE,
     )
     return pattern, by_label
 

@@ -115,7 +115,11 @@ for env_id in IDS:
 
 @every_env
 @pytest.mark.parametrize(
-    "text", ["", "garbage", "\ud800\x00", "漢" * 10_000, "Label: [[", " \n" * 99]
+    "text",
+    [
+        *("", "garbage", "\ud800\x00", "漢" * 10_000, "Label: [[", " \n" * 99),
+        *("Reason\u0131ng: x", "Rea\u017foning: x"),  # letters that Unicode folds to a label's
+    ],
 )
 def test_garbage_earns_the_failure_reward_and_never_raises(env_id: str, text: str):
     episode = play(make(env_id, failure_reward=-0.7), text, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -18,17 +19,29 @@ MODULE = Module(
     (Field("text"),),
     (Field("key_facts"), Field("label", choices=("card_arrival", "Refund?", "b.")), Field("note")),
 )
-LABELS = ("key facts", "label", "note")
 
 
 def is_label_line(line: str) -> bool:
-    return any(line.strip(" \t>*#-").casefold().startswith(label) for label in LABELS)
+    return bool(re.match(r"[ \t>*#-]*(key facts|label|note)", line, re.ASCII | re.IGNORECASE))
 
 
 values = st.text().map(str.strip).filter(bool)
 plain_values = values.filter(lambda text: not any(map(is_label_line, text.split("\n"))))
 soup = st.lists(
-    st.sampled_from(["Key facts:", "**Label:**", "Note", ":", "\n", "b.", "refund?", " ", "\ud800"])
+    st.sampled_from(
+        [
+            "Key facts:",
+            "Key fact\u017f:",
+            "**Label:**",
+            "Note",
+            ":",
+            "\n",
+            "b.",
+            "refund?",
+            " ",
+            "\ud800",
+        ]
+    )
     | st.text(max_size=5)
 ).map("".join)
 
@@ -73,6 +86,12 @@ def test_a_value_keeps_its_own_markdown():
     parsed = parse(MODULE, "Key facts: **bold** start\n**Note:** *it* is")
 
     assert parsed.fields == {"key_facts": "**bold** start", "note": "*it* is"}
+
+
+def test_a_letter_that_unicode_only_folds_to_a_labels_is_none_of_it():
+    parsed = parse(MODULE, "Key fact\u017f: a\nKey facts: b\nKey fact\u017f: c")
+
+    assert parsed.fields == {"key_facts": "b\nKey fact\u017f: c"}
 
 
 def test_a_partial_reply_keeps_its_fields_and_names_what_is_missing():
