@@ -122,7 +122,7 @@ class ChatEndpoint:
         client = self._open()
         import httpx
 
-        key = os.environ.get(KEY_VARIABLE)
+        key = _key()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         headers["Content-Type"] = "application/json"
         content = json.dumps(body)  # ASCII only: a model may write what UTF-8 can't hold
@@ -197,3 +197,14 @@ class ChatEndpoint:
 
     def _fault(self, what: str, next_step: str) -> ServiceFault:
         return ServiceFault(f"Endpoint {self.spec}: {what}. {next_step}")
+
+
+def _key() -> str:
+    """Read the key; what a header can't hold is refused here, as httpx's own error shows it."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise BadValue(
+            f"{KEY_VARIABLE} holds characters that no key has; it is not shown here. "
+            "A key is printable ASCII: copy it again."
+        )
+    return key

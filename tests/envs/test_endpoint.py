@@ -94,6 +94,29 @@ def test_the_request_is_what_the_protocol_asks_for(monkeypatch: pytest.MonkeyPat
     }  # fmt: skip
 
 
+def test_a_key_is_sent_without_the_white_space_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGYM_API_KEY", " secret\r\n")
+    seen: list[str] = []
+
+    def answer(body: dict[str, Any], headers: dict[str, str]) -> tuple[int, object]:
+        seen.append(headers["Authorization"])
+        return 200, completion("ok")
+
+    with served(answer) as url:
+        ask(url)
+    assert seen == ["Bearer secret"]
+
+
+@pytest.mark.parametrize("key", ["sec\rret", "secrét"])
+def test_a_key_that_no_header_holds_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("PROGYM_API_KEY", key)
+    with pytest.raises(BadValue, match=r"PROGYM_API_KEY .*copy it again") as caught:
+        ask("http://127.0.0.1:1/v1#fake")
+    assert "sec" not in str(caught.value)
+
+
 def test_seed_zero_is_sent_and_no_seed_is_not() -> None:
     bodies: list[dict[str, Any]] = []
     with served(lambda body, headers: (bodies.append(body), (200, completion("ok")))[1]) as url:
