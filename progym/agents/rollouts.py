@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 from progym.agents.in_flight import EpisodeInFlight, RolloutRequest, TextEnv
 from progym.agents.model import LanguageModel, Sampling
 from progym.agents.seeding import derive_seed
+from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue, ServiceFault
 from progym.envs.prompts import PromptSet
 from progym.envs.records import Episode
@@ -86,6 +87,7 @@ def roll_out(
     pool = _EnvPool(make_env)
     run = _Run(pool, model, prompts, sampling, done)
     try:
+        pool.check(prompts)
         if isinstance(model, ConcurrentModel):
             run.in_threads(requests, min(max_in_flight, model.concurrency))
         else:
@@ -110,6 +112,12 @@ class _EnvPool:
 
     def give(self, env: TextEnv) -> None:
         self._idle.put(env)
+
+    def check(self, prompts: PromptSet) -> None:
+        env = self.take()
+        self.give(env)
+        if isinstance(env.unwrapped, ProgramEnv):
+            prompts.check(env.unwrapped.program.modules)
 
     def close(self) -> None:
         while not self._idle.empty():

@@ -48,8 +48,15 @@ def replay(
         env: A ProgramEnv, wrapped or not; made from the record's id and arguments where absent.
         prompts: The prompt set the agent had. With it, prompts must match in full; without it
             only their last message, which holds the call's inputs.
+
+    Raises:
+        BadValue: The episode names no environment that can be made from its record.
+        UnknownName: It names one that isn't registered, or `prompts` a module that it has not.
+        BadData: A demo of `prompts` does not fit its module.
     """
     made = _program_env(env) if env is not None else make_recorded(episode)
+    if prompts is not None:
+        prompts.check(made.program.modules)
     for name in ("fingerprint", "split"):
         drift = _difference(name, getattr(episode, name), getattr(made, name))
         if drift:
