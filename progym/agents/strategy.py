@@ -40,7 +40,8 @@ def _mmgrpo_rollouts(config: Any) -> int:
     drawn = config.max_steps * config.examples_per_step * config.rollouts
     if not config.eval_every:
         return drawn
-    return drawn + (config.max_steps // config.eval_every + 1) * (config.eval_examples or 0)
+    evaluations = -(-config.max_steps // config.eval_every) + 1  # before, between and after
+    return drawn + evaluations * config.eval_examples
 
 
 STAGES: Mapping[str, StageEntry] = {
@@ -120,6 +121,9 @@ def plan_strategy(
     """
     names = split_strategy(text, known)
     settings = configs or {}
+    for name in settings:
+        if name not in known:
+            raise unknown("stage", name, known)
     stages = tuple(_plan(name, known[name], settings.get(name, {})) for name in names)
     return Strategy(f" {_ARROW} ".join(names) or VANILLA, stages)
 

@@ -4,6 +4,7 @@ import pytest
 
 from progym.agents.grpo.config import GroupRules, GrpoConfig, Lora, config_from
 from progym.agents.grpo.padding import ragged
+from progym.agents.strategy import plan_strategy
 from progym.envs.errors import BadValue, UnknownName
 
 
@@ -58,3 +59,15 @@ def test_choices_are_checked(values):
 def test_a_config_has_at_most_15_settings():
     kinds = (GrpoConfig, GroupRules, Lora)
     assert all(len(kind.__dataclass_fields__) <= 15 for kind in kinds)
+
+
+def test_settings_of_a_stage_that_does_not_exist_are_refused():
+    with pytest.raises(UnknownName, match=r"Unknown stage 'mmgpro'.* Did you mean 'mmgrpo'"):
+        plan_strategy("mmgrpo", {"mmgpro": {"max_steps": 2}})
+
+
+@pytest.mark.parametrize(("eval_every", "evaluations"), [(0, 0), (1, 6), (2, 4), (5, 2), (9, 2)])
+def test_a_plan_counts_every_evaluation(eval_every, evaluations):
+    values = {"max_steps": 5, "examples_per_step": 1, "num_generations": 2}
+    [stage] = plan_strategy("mmgrpo", {"mmgrpo": {**values, "eval_every": eval_every}}).stages
+    assert stage.rollouts == 10 + evaluations * 100

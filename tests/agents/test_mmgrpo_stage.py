@@ -37,14 +37,16 @@ def letters(example, outcome):
     """The share of letters."""
     if example.gold.get("broken"):
         raise RuntimeError("the scorer is down")
-    text = outcome["text"]
+    text = "a" if example.gold.get("level") else outcome["text"]
     return Score(sum(c.isalpha() for c in text) / len(text))
 
 
 def make_letters(**kwargs: Any) -> ProgramEnv:
     split, broken = kwargs.get("split", "train"), kwargs.get("broken", ())
+    level = kwargs.get("level", False)
     examples = [
-        Example(f"{split}-{i}", {"word": f"w{i}"}, {"broken": i in broken}) for i in range(6)
+        Example(f"{split}-{i}", {"word": f"w{i}"}, {"broken": i in broken, "level": level})
+        for i in range(6)
     ]
     return ProgramEnv(Program((ask, tell), converse), Examples.of(examples), letters, split=split)
 
@@ -132,6 +134,61 @@ def test_a_second_stage_goes_on_with_the_adapter(random_lm, tmp_path):
     again = train(random_lm, tmp_path / "2", **more)
     assert again.curve[0].split == "val"
     assert again.curve[0].score == first.curve[-1].score
+    # The reference is the adapter that came, not the bare base.
+    assert next(r["kl"] for r in records(tmp_path / "2") if "kl" in r) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [{"r": 8}, {"lora_alpha": 8}, {"lora_dropout": 0.1}, {"target_modules": ("q_proj", "v_proj")}],
+)
+def test_settings_that_the_given_adapter_has_not_are_refused(random_lm, tmp_path, lora):
+    first = train(random_lm, tmp_path / "1", max_steps=1)
+    with pytest.raises(BadValue, match=next(iter(lora))):
+        train(random_lm, tmp_path / "2", policy=first.policy, lora=lora)
+
+
+def test_an_adapter_of_some_layers_is_not_one_of_all(random_lm, tmp_path):
+    some = {"target_modules": ("q_proj", "v_proj")}
+    first = train(random_lm, tmp_path / "1", max_steps=1, lora=some)
+    with pytest.raises(BadValue, match="target_modules=all-linear"):
+        train(random_lm, tmp_path / "2", policy=first.policy)
+    train(random_lm, tmp_path / "3", policy=first.policy, max_steps=1, lora=some)
+
+
+def test_training_draws_nothing_from_the_process(random_lm, tmp_path):
+    import torch
+
+    for name in "ab":
+        train(random_lm, tmp_path / name, lora={"lora_dropout": 0.2})
+        torch.rand(7)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+def test_loading_an_adapter_draws_nothing_from_the_process(random_lm, tmp_path):
+    import torch
+
+    from progym.agents.models import load_model
+
+    policy = train(random_lm, tmp_path, max_steps=1).policy
+    before = torch.get_rng_state()
+    load_model(policy)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_first_update_has_a_learning_rate(random_lm, tmp_path):
+    train(random_lm, tmp_path, max_steps=20, examples_per_step=1, max_completion_length=2)
+    rates = [record["learning_rate"] for record in records(tmp_path)]
+    assert rates[0] == pytest.approx(1e-2 / 2)
+    assert rates[1:] == [pytest.approx(1e-2)] * 19
+
+
+@pytest.mark.parametrize(("loss_type", "high"), [("cispo", 5.0), ("grpo", None)])
+def test_cispo_clamps_ratios_at_a_limit_of_its_own(tmp_path, loss_type, high):
+    from progym.agents.grpo.trl_settings import trl_config
+
+    values = trl_config(config(loss_type=loss_type), tmp_path, 0, on_cpu=True)
+    assert (values.epsilon, values.epsilon_high) == (0.2, high)
 
 
 def test_records_name_modules_and_their_measures(random_lm, tmp_path):
@@ -174,6 +231,49 @@ def test_a_step_of_faults_alone_is_an_error(random_lm, tmp_path):
     task = Task("Letters-v0", {"broken": tuple(range(6))})
     with pytest.raises(ServiceFault, match="the scorer is down"):
         train(random_lm, tmp_path, task=task)
+
+
+def test_an_evaluation_with_a_fault_is_an_error_not_a_mean_of_the_rest(random_lm, tmp_path):
+    task = Task("Letters-v0", {"broken": (0,)})
+    with pytest.raises(ServiceFault, match="1 of 6 val episodes of step 0"):
+        train(random_lm, tmp_path, task=task, eval_every=1)
+
+
+def test_the_record_of_a_step_that_failed_has_nothing_of_the_step_before(
+    random_lm, tmp_path, monkeypatch
+):
+    from progym.agents.grpo.exploring import Explorer
+
+    draw = Explorer.train
+
+    def fail_late(explorer, step):
+        if step:
+            raise ServiceFault("down")
+        return draw(explorer, step)
+
+    monkeypatch.setattr(Explorer, "train", fail_late)
+    with pytest.raises(ServiceFault):
+        train(random_lm, tmp_path)
+    last = records(tmp_path)[-1]
+    assert (last["step"], last["modules"], "reward" in last) == (1, {}, False)
+
+
+def test_a_module_that_learns_nothing_is_warned_of_once(random_lm, tmp_path, caplog):
+    task = Task("Letters-v0", {"level": True})
+    train(random_lm, tmp_path, task=task, max_steps=7, max_completion_length=2)
+    told = [r.getMessage() for r in caplog.records if "learns nothing" in r.getMessage()]
+    assert sorted("'ask'" in text for text in told) == [False, True]
+
+
+def test_evaluations_sample_as_training_does(random_lm, tmp_path):
+    from progym.agents.grpo.exploring import Explorer
+
+    policy = Policy(str(random_lm))
+    one, other = (
+        Explorer(LETTERS, policy, load_fluent(policy), config=config(eval_every=1), seed=seed)
+        for seed in range(2)
+    )
+    assert one.validate(0) == one.validate(1) != other.validate(0)
 
 
 def test_a_loss_that_is_not_finite_leaves_a_record_and_no_adapter(random_lm, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from progym.agents.model import GenerationRequest, Sampling
 from progym.agents.models import load_model, load_trainable, shared_attention
-from progym.agents.models.adapters import Base, add_adapter, save_adapter
+from progym.agents.models.adapters import Base, add_adapter, fingerprint_weights, save_adapter
 from progym.agents.models.decoding import sample
 from progym.agents.models.prefill import Row
 from progym.agents.models.transformers_lm import TransformersModel
@@ -322,6 +323,12 @@ def test_a_model_folder_that_changed_is_read_again(random_lm, tmp_path):
         first.model.get_input_embeddings().weight.mul_(2.0)
     first.model.save_pretrained(tmp_path / "model")
     assert load_trainable(str(tmp_path / "model")).fingerprint != first.fingerprint
+
+
+def test_a_model_has_one_fingerprint_on_cpu_and_gpu(random_lm):
+    in_float32 = load_trainable(str(random_lm))
+    in_bfloat16 = deepcopy(in_float32.model).to(torch.bfloat16)
+    assert fingerprint_weights(in_bfloat16) == in_float32.fingerprint
 
 
 def test_a_corrupt_model_is_refused_by_name(random_lm, tmp_path):

@@ -18,6 +18,13 @@ from progym.envs.errors import BadValue, unknown
 
 LossType = Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo"]
 T = TypeVar("T")
+_COUNTS = (
+    "max_steps",
+    "examples_per_step",
+    "num_iterations",
+    "max_completion_length",
+    "eval_examples",
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class GrpoConfig:
     beta: float = 0.04
     """Weight of the KL term that keeps the policy near the one it started from; 0 leaves it out."""
     epsilon: float = 0.2
-    """Clip range of the probability ratio."""
+    """Clip range of the probability ratio; cispo has a limit of its own."""
     loss_type: LossType = "grpo"
     """How token losses are averaged; TRL's names."""
     temperature: float = 0.6
@@ -90,8 +97,8 @@ class GrpoConfig:
     """Tokens a call may write."""
     eval_every: int = 0
     """Steps between evaluations on val, one before the first and one after the last; 0 for none."""
-    eval_examples: int | None = None
-    """The first so many examples of the val split, the same each time; all if not given."""
+    eval_examples: int = 100
+    """At most; the first examples of the val split, with the same seeds each time."""
     groups: GroupRules = field(default_factory=GroupRules)
     """Grouping, padding, selection and scaling; a table in a file."""
     lora: Lora = field(default_factory=Lora)
@@ -100,7 +107,7 @@ class GrpoConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", _read("groups", GroupRules, self.groups))
         object.__setattr__(self, "lora", _read("lora", Lora, self.lora))
-        for name in ("max_steps", "examples_per_step", "num_iterations", "max_completion_length"):
+        for name in _COUNTS:
             check(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         check(self.num_generations >= 2, "num_generations", self.num_generations, "2 or more")
         for name in ("learning_rate", "max_grad_norm", "epsilon", "temperature"):
@@ -108,8 +115,6 @@ class GrpoConfig:
         check(self.beta >= 0, "beta", self.beta, "0 or more")
         check(self.eval_every >= 0, "eval_every", self.eval_every, "0 or more")
         check(self.rollouts >= 2, "groups.rollouts", self.rollouts, "2 or more")
-        if self.eval_examples is not None:
-            check(self.eval_examples >= 1, "eval_examples", self.eval_examples, "1 or more")
         if self.loss_type not in get_args(LossType):
             raise unknown("loss_type", self.loss_type, get_args(LossType))
 

@@ -37,33 +37,32 @@ class Explorer:
         requests = requests_for(
             ids, repeats=config.rollouts, seed=derive_seed(self._seed, "rollouts", step)
         )
-        return self._run("train", requests, step, config.temperature)
+        return self._run("train", requests, step)
 
     def validate(self, step: int) -> float:
-        """Evaluate after `step` steps, taking the likeliest tokens; gives the mean score."""
+        """Evaluate after `step` steps as training samples; gives the mean score."""
         requests = requests_for(
             self._val_ids, repeats=1, seed=derive_seed(self._seed, "validation")
         )
-        self._run("val", requests, step, 0.0)
+        self._run("val", requests, step)
         return self.curve[-1].score
 
-    def _run(
-        self, split: str, requests: Sequence[RolloutRequest], step: int, temperature: float
-    ) -> list[Episode]:
+    def _run(self, split: str, requests: Sequence[RolloutRequest], step: int) -> list[Episode]:
         started = time.perf_counter()
         episodes = roll_out(
             lambda: self._task.make(split),
             self._model,
             self._policy.prompts,
             requests,
-            sampling=Sampling(temperature, self._config.max_completion_length),
+            sampling=Sampling(self._config.temperature, self._config.max_completion_length),
         )
         self.cost += cost_of(episodes, time.perf_counter() - started)
         score = mean_score(episodes)
-        if score is None:
+        faults = [episode.fault for episode in episodes if episode.fault is not None]
+        if score is None or (split == "val" and faults):
             raise ServiceFault(
-                f"All {len(episodes)} {split} episodes of step {step} ended in faults, the first: "
-                f"{episodes[0].fault}. Mend what failed and run again."
+                f"{len(faults)} of {len(episodes)} {split} episodes of step {step} ended in "
+                f"faults, the first: {faults[0]}. Mend what failed and run again."
             )
         self.curve.append(CurvePoint(step, self.cost.rollouts, score, split))
         return episodes

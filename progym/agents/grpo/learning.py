@@ -5,11 +5,13 @@ TRL's training loop drives it. Importing this takes seconds (torch, TRL).
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from peft import PeftModel
 from transformers import TrainerCallback
 
@@ -21,11 +23,21 @@ from progym.agents.grpo.metrics import Metrics, MetricsFile, summarize_modules, 
 from progym.agents.grpo.padding import PADDINGS
 from progym.agents.grpo.selection import SELECTIONS
 from progym.agents.grpo.trainer import GroupTrainer, check_gradients
-from progym.agents.grpo.trl_settings import lora_config, own_generators, trl_config
+from progym.agents.grpo.trl_settings import (
+    check_adapter,
+    lora_config,
+    own_generators,
+    trl_config,
+)
 from progym.agents.models.transformers_lm import TransformersModel
 from progym.agents.seeding import derive_seed
 from progym.agents.stage import Report
 from progym.envs.errors import ProgymError
+
+logger = logging.getLogger(__name__)
+
+_LEVEL_STEPS = 5
+"""Steps in a row after which a module that learns nothing is worth a warning."""
 
 
 class Learner(TrainerCallback):
@@ -49,14 +61,18 @@ class Learner(TrainerCallback):
         self._records = MetricsFile(folder / "metrics.jsonl")
         self._step: Metrics = {}
         self._modules: dict[str, Metrics] = {}
+        self._level_steps: dict[str, int] = {}
         self._sampled_at = 0.0
+        adapted = isinstance(model.model, PeftModel)
+        if adapted:
+            check_adapter(model.model, config.lora)
         with own_generators():
             self._trainer = GroupTrainer(
                 model.model,
                 trl_config(config, folder, seed, on_cpu=model.model.device.type == "cpu"),
                 make_batch=self._make_batch,
                 tokenizer=model.tokenizer,
-                peft_config=None if isinstance(model.model, PeftModel) else lora_config(config),
+                peft_config=None if adapted else lora_config(config),
                 callbacks=[self],
             )
 
@@ -73,6 +89,11 @@ class Learner(TrainerCallback):
     def _make_batch(self, step: int) -> Batch:
         config, rules = self._config, self._config.groups
         started = time.perf_counter()
+        # Of this step alone, should it fail before there is anything to say of it.
+        self._step = {"step": step}
+        self._modules = {}
+        self._sampled_at = started
+        self._trainer.module_entropies = {}
         episodes = self._explorer.train(step)
         self._sampled_at = time.perf_counter()
         formed = form_groups(
@@ -93,7 +114,23 @@ class Learner(TrainerCallback):
             "rows/trained": len(batch.rows),
             "time/rollout": self._sampled_at - started,
         }
+        self._warn_of_level_modules()
+        # What the update draws (dropout, TRL's shuffle) comes from the seed, not the process.
+        torch.manual_seed(derive_seed(self._seed, "update", step))
         return batch
+
+    def _warn_of_level_modules(self) -> None:
+        for name, metrics in self._modules.items():
+            level = metrics["frac_reward_zero_std"] == 1.0
+            self._level_steps[name] = self._level_steps.get(name, 0) + 1 if level else 0
+            if self._level_steps[name] == _LEVEL_STEPS:
+                logger.warning(
+                    "For %d steps in a row, all rewards in every group of module %r were equal: it "
+                    "learns nothing. Draw more rollouts, raise temperature, or take a reward that "
+                    "tells its answers apart.",
+                    _LEVEL_STEPS,
+                    name,
+                )
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Evaluate the policy as it came."""

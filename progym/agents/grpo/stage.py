@@ -1,7 +1,7 @@
 """The stage `mmgrpo`: trains an adapter on a task's train split by groups of module calls.
 
 Its folder holds `metrics.jsonl` (a line an update, a line an evaluation), `adapter/` and, once it
-has ended, `stage.json`. Validation takes the likeliest tokens; it is written down, not chosen by.
+has ended, `stage.json`. Validation samples as training does; it is written down, not chosen by.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MmGrpo:
 
         Raises:
             BadValue: The folder holds a run with other arguments.
-            ServiceFault: A whole step ended in faults of the system.
+            ServiceFault: A whole step, or any episode of an evaluation, ended in a fault.
             TrainingDiverged: Loss or gradient stopped being finite; no adapter is written.
         """
         identity = _identify(self.config, policy, task, seed)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from datasets import Dataset
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig as TrlConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -79,6 +80,15 @@ class GroupTrainer(GRPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Send nothing."""
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> LambdaLR:
+        """Warm up to a constant rate; unlike TRL's schedules, the first update has one above 0."""
+        warm = self.args.get_warmup_steps(num_training_steps)
+        given = cast("torch.optim.Optimizer", optimizer or self.optimizer)
+        self.lr_scheduler = LambdaLR(given, lambda step: min(1.0, (step + 1) / (warm + 1)))
+        return self.lr_scheduler
 
     def _generate_and_score_completions(self, inputs: list[Any]) -> Tensors:  # noqa: ARG002
         self._policy.eval()

@@ -7,17 +7,22 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from trl.trainer.grpo_config import GRPOConfig as TrlConfig
 
-from progym.agents.grpo.config import GrpoConfig
+from progym.agents.grpo.config import GrpoConfig, Lora
 from progym.agents.seeding import derive_seed
+from progym.envs.errors import BadValue
 
 _WARMUP_STEPS = 10
 """At most; a twentieth of a short run."""
+_CISPO_CLAMP = 5.0
+"""The largest ratio of cispo, whose TRL name is epsilon_high; other losses take 1 + epsilon."""
 
 
 def trl_config(config: GrpoConfig, folder: Path, seed: int, *, on_cpu: bool) -> TrlConfig:
@@ -30,11 +35,11 @@ def trl_config(config: GrpoConfig, folder: Path, seed: int, *, on_cpu: bool) -> 
             num_generations=config.num_generations,
             num_iterations=config.num_iterations,
             learning_rate=config.learning_rate,
-            lr_scheduler_type="constant_with_warmup",
             warmup_steps=min(_WARMUP_STEPS, config.max_steps * config.num_iterations // 20),
             max_grad_norm=config.max_grad_norm,
             beta=config.beta,
             epsilon=config.epsilon,
+            epsilon_high=_CISPO_CLAMP if config.loss_type == "cispo" else None,
             loss_type=config.loss_type,
             scale_rewards=config.groups.scale_rewards,
             temperature=config.temperature,
@@ -61,6 +66,41 @@ def lora_config(config: GrpoConfig) -> LoraConfig:
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
+
+
+def check_adapter(model: PeftModel, lora: Lora) -> None:
+    """Refuse settings that the adapter a run goes on with has not; it keeps its own."""
+    found: Any = model.active_peft_config
+    if not isinstance(found, LoraConfig):
+        raise BadValue(
+            f"mmgrpo trains LoRA adapters; the policy's is of type {found.peft_type.value}. Start "
+            "from a policy without an adapter."
+        )
+    targets = found.target_modules or ()
+    if lora.target_modules == "all-linear":
+        same = _adapts_all_linear(model)
+    else:
+        same = set(targets) == set(lora.target_modules)
+    wrong = [n for n in ("r", "lora_alpha", "lora_dropout") if vars(found)[n] != vars(lora)[n]]
+    wrong += [] if same else ["target_modules"]
+    if wrong:
+        theirs, asked = (
+            ", ".join(f"{name}={vars(config)[name]}" for name in wrong) for config in (found, lora)
+        )
+        raise BadValue(
+            f"The policy's adapter has {theirs}, the config's lora {asked}. An adapter is trained "
+            "as it is: put its values in lora, or start from a policy without an adapter."
+        )
+
+
+def _adapts_all_linear(model: PeftModel) -> bool:
+    """Whether no linear layer but the head is without an adapter."""
+    base: Any = model.get_base_model()
+    layers: list[Any] = [layer for layer in base.modules() if isinstance(layer, BaseTunerLayer)]
+    known = {id(part) for layer in layers for part in layer.modules()}
+    known.add(id(base.get_output_embeddings()))
+    linear = (part for part in base.modules() if isinstance(part, torch.nn.Linear))
+    return all(id(part) in known for part in linear)
 
 
 @contextmanager

@@ -42,11 +42,14 @@ class Base:
 
 
 def fingerprint_weights(model: Any) -> str:
-    """Hash the names, the shapes and a sample of the values of all weights."""
+    """Hash the names, the shapes and a sample of the values of all weights.
+
+    Values in bfloat16, which GPUs load, so that a model has one fingerprint on any machine.
+    """
     total = hashlib.sha256()
     for name, weight in sorted(model.state_dict().items()):
         flat = weight.detach().flatten()
-        sample = flat[:: max(1, len(flat) // _SAMPLE)].float().cpu().numpy()
+        sample = flat[:: max(1, len(flat) // _SAMPLE)].to(torch.bfloat16).float().cpu().numpy()
         total.update(f"{name} {tuple(weight.shape)}".encode() + sample.tobytes())
     return total.hexdigest()[:16]
 
@@ -99,7 +102,8 @@ def load_adapter(model: Any, folder: Path, base: Base) -> PeftModel:
     config.inference_mode = False
     config.base_model_name_or_path = model.name_or_path or None
     try:
-        adapted = add_adapter(model, config)
+        with torch.random.fork_rng():  # PEFT draws what is overwritten below
+            adapted = add_adapter(model, config)
     except (ValueError, KeyError, TypeError) as error:
         raise BadData(f"{folder / _CONFIG}: does not fit {base.name} ({error}).") from error
     _check_shapes(folder / _WEIGHTS, get_peft_model_state_dict(adapted), state, base)
