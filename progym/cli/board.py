@@ -175,13 +175,15 @@ def _numbers(estimate: Any) -> dict[str, float]:
 
 
 def _show(verification: Verification, console: Console) -> None:
-    name = Text(verification.name)
+    from progym.leaderboard.findings import printable
+
+    name = Text(printable(verification.name))
     if verification.outcome == "accepted":
         console.print(name, f"accepted: all {verification.episodes:,} episodes re-executed.")
         console.print(_score_table(verification))
         return
     if verification.outcome == "unchecked":
-        console.print(name, "could not be checked:", Text(verification.reason))
+        console.print(name, "could not be checked:", Text(printable(verification.reason)))
         return
     count = len(verification.findings)
     console.print(name, f"refused in stage {verification.stage}, {count} finding(s):")

@@ -1,7 +1,8 @@
 """What the board shows: accepted bundles in tables of what compares, and who ranks where.
 
-Only bundles of one suite on the same data share a table. Ranks are intervals: an entry stands
-between the best and the worst place that the 95 % intervals of the suite means leave open.
+Only bundles of one suite on the same data and base weights share a table. Ranks are intervals: an
+entry stands between the best and the worst place that the 95 % intervals of the suite means leave
+open.
 """
 
 from __future__ import annotations
@@ -49,11 +50,13 @@ class BoardRow:
 
 @dataclass(frozen=True)
 class BoardTable:
-    """Entries that compare: one suite, the same data."""
+    """Entries that compare: one suite, the same data, the same base weights."""
 
     suite: str
     version: int
     digest: str
+    weights: str | None
+    """SHA-256 of the base model's weights; None where the bundles don't say."""
     tasks: tuple[BoardTask, ...]
     rows: tuple[BoardRow, ...]
     """By suite mean, the highest first."""
@@ -70,14 +73,15 @@ class Board:
 def arrange(verifications: Sequence[Verification]) -> Board:
     """Sort verified bundles into tables; a bundle that is there already becomes a refused one."""
     checked = _refuse_doubles(sorted(verifications, key=lambda v: v.name))
-    groups: dict[tuple[str, tuple[BoardTask, ...]], list[Verification]] = {}
+    groups: dict[tuple[str, str | None, tuple[BoardTask, ...]], list[Verification]] = {}
     for verification in checked:
         if verification.outcome == "accepted" and verification.bundle is not None:
             manifest = verification.bundle.manifest
-            key = (manifest.suite.digest, _tasks(manifest, verification.bundle.runs))
+            tasks = _tasks(manifest, verification.bundle.runs)
+            key = (manifest.suite.digest, manifest.base_model.weights_sha256, tasks)
             groups.setdefault(key, []).append(verification)
-    tables = [_table(digest, tasks, group) for (digest, tasks), group in groups.items()]
-    tables.sort(key=lambda table: (table.suite, -table.version, table.digest))
+    tables = [_table(tasks, group) for (_, _, tasks), group in groups.items()]
+    tables.sort(key=lambda table: (table.suite, -table.version, table.digest, table.weights or ""))
     return Board(tuple(tables), tuple(checked))
 
 
@@ -121,7 +125,7 @@ def _tasks(manifest: Manifest, runs: Sequence[BundledRun]) -> tuple[BoardTask, .
     return tuple(tasks)
 
 
-def _table(digest: str, tasks: tuple[BoardTask, ...], group: Sequence[Verification]) -> BoardTable:
+def _table(tasks: tuple[BoardTask, ...], group: Sequence[Verification]) -> BoardTable:
     entries = [(v.bundle.manifest, entry) for v in group if v.bundle for entry in v.entries]
     entries.sort(key=lambda pair: -pair[1].mean.value)  # stable: equal means keep bundle order
     means = [entry.mean for _, entry in entries]
@@ -130,8 +134,8 @@ def _table(digest: str, tasks: tuple[BoardTask, ...], group: Sequence[Verificati
         BoardRow(manifest, entry, *ranks[position], stands_out=_stands_out(position, means))
         for position, (manifest, entry) in enumerate(entries)
     )
-    suite = rows[0].manifest.suite
-    return BoardTable(suite.name, suite.version, digest, tasks, rows)
+    suite, weights = rows[0].manifest.suite, rows[0].manifest.base_model.weights_sha256
+    return BoardTable(suite.name, suite.version, suite.digest, weights, tasks, rows)
 
 
 def _stands_out(position: int, means: Sequence[Estimate]) -> bool:

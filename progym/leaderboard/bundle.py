@@ -156,6 +156,22 @@ class RunFile(BaseModel):
     ended: str
 
 
+class PromptDemo(BaseModel):
+    """A worked example in a prompt."""
+
+    model_config = _STRICT
+    inputs: dict[str, str | list[str]]
+    outputs: dict[str, str]
+
+
+class PromptOfModule(BaseModel):
+    """The instruction and the demos of a module."""
+
+    model_config = _STRICT
+    instruction: str
+    demos: list[PromptDemo]
+
+
 class ProgramFile(BaseModel):
     """The content of program.json: the policy that was evaluated."""
 
@@ -163,7 +179,7 @@ class ProgramFile(BaseModel):
     schema_version: int
     model: str
     adapter_sha256: _Sha256 | None
-    prompts: dict[str, Any]
+    prompts: dict[str, PromptOfModule]
 
 
 class RecordedCall(BaseModel):

@@ -78,7 +78,7 @@ def read_container(content: bytes) -> tuple[dict[str, bytes], list[Finding]]:
 def _check_whole(content: bytes) -> None:
     if len(content) > MAX_BUNDLE_BYTES:
         raise Unusable(
-            found("C11", BUNDLE, expected=f"{MAX_BUNDLE_BYTES} bytes", given=f"{len(content)}")
+            found("C11", BUNDLE, expected=f"at most {MAX_BUNDLE_BYTES} bytes", given="more")
         )
     if not content.startswith(b"PK\x03\x04"):
         raise Unusable(found("C01", BUNDLE, expected="a zip file", given=content[:8]))
@@ -146,7 +146,11 @@ def _check_sizes(members: list[zipfile.ZipInfo]) -> list[Finding]:
     findings: list[Finding] = []
     for member in members:
         name, size = member.orig_filename, member.file_size
-        if size > MAX_FILE_BYTES:
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # bzip2 and lzma would unpack more than is asked for before they could be stopped.
+            given = f"method {member.compress_type}"
+            findings.append(found("C12", name, expected="stored or deflated", given=given))
+        elif size > MAX_FILE_BYTES:
             findings.append(found("C10", name, expected=f"{MAX_FILE_BYTES} bytes", given=f"{size}"))
         elif size > 10_000 and size > MAX_RATIO * max(1, member.compress_size):
             given = f"{size} bytes out of {member.compress_size}"

@@ -39,7 +39,8 @@ def to_csv(board: Board) -> str:
     """Give a line for each entry and task, and one for the entry's mean over tasks."""
     text = io.StringIO()
     columns = [
-        *("suite", "suite_digest", "submission_id", "entrant", "model", "strategy", "tier"),
+        *("suite", "suite_digest", "submission_id", "entrant", "model", "weights_sha256"),
+        *("strategy", "tier"),
         *("seeds", "provisional", "best_rank", "worst_rank", "task", "fingerprint"),
         *("score", "low", "high", "gain", "gain_low", "gain_high"),
         *("rollouts", "tokens", "tokens_per_episode"),
@@ -56,6 +57,7 @@ def to_csv(board: Board) -> str:
 def _table_values(table: BoardTable) -> dict[str, Any]:
     return {
         "suite": {"name": table.suite, "version": table.version, "digest": table.digest},
+        "weights_sha256": table.weights,
         "tasks": [vars(task) for task in table.tasks],
         "entries": [_row_values(row) for row in table.rows],
     }
@@ -107,6 +109,7 @@ def _lines(table: BoardTable, row: BoardRow) -> Iterator[dict[str, Any]]:
         "submission_id": manifest.submission_id,
         "entrant": manifest.entrant.name,
         "model": manifest.base_model.name,
+        "weights_sha256": table.weights,
         "strategy": entry.strategy,
         "tier": TIER,
         "seeds": len(entry.seeds),

@@ -27,7 +27,7 @@ CODES: Mapping[str, tuple[str, str]] = {
     "C09": ("a name the format does not allow", "Parts are a-z, 0-9, '.', '_', '-'; at most 6."),
     "C10": ("a file over the size limit", "Fewer or shorter episodes are needed."),
     "C11": ("a bundle over the size limit", "Fewer or shorter episodes are needed."),
-    "C12": ("a size that is not what it declares, or too good a compression", _REPACK),
+    "C12": ("a size that is not what it declares, or a compression beyond the plain", _REPACK),
     "C13": ("too many files", _REPACK),
     "C14": ("an archive within the bundle", "A bundle holds JSON and JSON lines only."),
     "C15": ("a file that the manifest does not call for", "Take it out and pack again."),
@@ -61,6 +61,7 @@ CODES: Mapping[str, tuple[str, str]] = {
     "M12": ("two seeds with the same completions", "Sampled runs of two seeds differ."),
     "M13": ("an episode out of order", _AS_WRITTEN),
     "M14": ("other settings of the evaluation", _AGAIN),
+    "M15": ("code with changes that are in no commit", "Commit them, then run the suite again."),
     "M16": ("another model than the suite's", _AGAIN),
     "R01": ("a prompt that the program does not make", "Prompt set and episode don't fit."),
     "R02": ("a call that the program does not make, or one that is missing", _AS_WRITTEN),
@@ -73,8 +74,9 @@ CODES: Mapping[str, tuple[str, str]] = {
     "R10": ("an environment that does not repeat", "Not the bundle's fault: report it."),
     "B01": ("more rollouts than the suite grants", _AGAIN),
     "B02": ("costs that the episodes don't add up to", _AS_WRITTEN),
-    "B03": ("an impossible number of tokens", _AS_WRITTEN),
+    "B03": ("an impossible number of tokens", "Endpoints have to report their usage."),
     "B05": ("other stages than the strategy's", _AS_WRITTEN),
+    "B07": ("a time that is none, or an end before its beginning", _AS_WRITTEN),
     "D01": ("a control character in a text that is shown", "Use plain text."),
     "D02": ("a hidden or reordering character in a text that is shown", "Use plain text."),
     "D05": ("a text that is too long to be shown", "Names have at most 80 characters."),
@@ -126,12 +128,23 @@ def found(
     expected: object = "",
     given: object = "",
 ) -> Finding:
-    """Make a finding with its code's hint; long values are cut."""
-    return Finding(code, file, line, field, _short(expected), _short(given), CODES[code][1])
+    """Make a finding with its code's hint; all of it can be printed, and long values are cut."""
+    return Finding(
+        code,
+        printable(file),
+        line,
+        None if field is None else _short(field),
+        _short(expected),
+        _short(given),
+        CODES[code][1],
+    )
+
+
+def printable(text: str) -> str:
+    """Spell out what can't be seen: terminals and pages show what whoever sent the file wrote."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _short(value: object) -> str:
-    # Control and hidden characters are escaped: a finding is printed on terminals and pages.
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = printable(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 160 else f"{text[:157]}..."

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import gymnasium
 
 import progym.envs.catalog  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers the ids
 from progym.benchmarks.cells import pick_examples, plan_evaluation
+from progym.benchmarks.provenance import weights_digest
 from progym.benchmarks.suite import Suite, SuiteTask, load_suite, suite_names
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadValue
+from progym.envs.errors import BadValue, ProgymError
 from progym.leaderboard.bundle import MANIFEST, Bundle, BundledRun, EpisodeLine, Manifest
 from progym.leaderboard.findings import Finding, found
+from progym.leaderboard.optimized import check_budget, check_policy, stages_of
+
+_TIME = "a time with its zone, such as 2026-01-31T12:00:00+00:00"
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def install(suite: Suite) -> dict[str, Installed]:
 
 
 def check_grid(manifest: Manifest, suite: Suite) -> list[Finding]:
-    """See that tasks, strategies, seeds and model are the suite's."""
+    """See that tasks, strategies, seeds and model are the suite's, and made by known code."""
     pairs: tuple[tuple[str, str, object, object], ...] = (
         ("M01", "suite.version", suite.version, manifest.suite.version),
         ("M01", "tasks", [task.name for task in suite.tasks], manifest.tasks),
@@ -61,11 +66,38 @@ def check_grid(manifest: Manifest, suite: Suite) -> list[Finding]:
         ("M11", "seeds", list(suite.seeds), manifest.seeds),
         ("M16", "base_model.name", suite.model, manifest.base_model.name),
     )
-    return [
+    findings = [
         found(code, MANIFEST, field=field, expected=expected, given=given)
         for code, field, expected, given in pairs
         if expected != given
     ]
+    weights, here = manifest.base_model.weights_sha256, _weights_here(suite)
+    if here and weights and here != weights:
+        field = "base_model.weights_sha256"
+        findings.append(found("M16", MANIFEST, field=field, expected=here, given=weights))
+    if manifest.commit.endswith("+changes"):
+        commit = manifest.commit
+        findings.append(found("M15", MANIFEST, field="commit", expected="a commit", given=commit))
+    if _time(manifest.started) is None:
+        given = manifest.started
+        findings.append(found("B07", MANIFEST, field="started", expected=_TIME, given=given))
+    return findings
+
+
+def _weights_here(suite: Suite) -> str | None:
+    """Hash the weights the suite's model has here; None where they are not: replay needs none."""
+    try:
+        return weights_digest(suite.model)
+    except ProgymError:
+        return None
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
 
 
 def check_runs(bundle: Bundle, suite: Suite, tasks: dict[str, Installed]) -> list[Finding]:
@@ -82,40 +114,26 @@ def _check_run(run: BundledRun, suite: Suite, installed: Installed) -> list[Find
     setup, of, file = installed.setup, run.run, f"{run.folder}/run.json"
     evaluation: dict[str, Any] = asdict(setup.evaluation)
     settings = of.evaluation.model_dump()
-    stages = [] if of.strategy == "vanilla" else of.strategy.split(" -> ")
     pairs: list[tuple[str, str, object, object]] = [
         ("M02", "env_id", setup.env, of.env_id),
         ("M02", "env_kwargs", dict(setup.kwargs), of.env_kwargs),
         ("M04", "evaluation.split", evaluation.pop("split"), settings.pop("split")),
         ("M05", "fingerprint", installed.env.fingerprint, of.fingerprint),
         *(("M14", f"evaluation.{k}", evaluation[k], settings[k]) for k in evaluation),
-        ("B05", "stages", stages, [stage.name for stage in of.stages]),
+        ("B05", "stages", stages_of(run), [stage.name for stage in of.stages]),
     ]
     findings = [
         found(code, file, field=field, expected=expected, given=given)
         for code, field, expected, given in pairs
         if expected != given
     ]
-    if run.program.model != suite.model:
-        program = f"{run.folder}/program.json"
-        model = run.program.model
-        findings.append(found("M16", program, field="model", expected=suite.model, given=model))
-    return findings or _check_budget(run, suite, setup)
-
-
-def _check_budget(run: BundledRun, suite: Suite, setup: SuiteTask) -> list[Finding]:
-    planned = suite.plan(setup, run.run.strategy).stages
-    return [
-        found(
-            "B01",
-            f"{run.folder}/run.json",
-            field=f"stages.{number}.cost.rollouts",
-            expected=f"at most {stage.rollouts}",
-            given=f"{spent.cost.rollouts}",
-        )
-        for number, (stage, spent) in enumerate(zip(planned, run.run.stages, strict=True))
-        if spent.cost.rollouts > stage.rollouts
-    ]
+    started, ended = _time(of.started), _time(of.ended)
+    if started is None or ended is None or ended < started:
+        given = f"{of.started}, {of.ended}"
+        expected = f"{_TIME}, then one not before it"
+        findings.append(found("B07", file, field="started, ended", expected=expected, given=given))
+    findings += check_policy(run, suite, installed.env.program.modules)
+    return findings or check_budget(run, suite, setup)
 
 
 def _check_episodes(run: BundledRun, installed: Installed) -> list[Finding]:
@@ -151,18 +169,21 @@ def _check_tokens(
     episode: EpisodeLine, installed: Installed, file: str, line: int
 ) -> list[Finding]:
     most = installed.setup.evaluation.max_completion_length
-    return [
-        found(
-            "B03",
-            file,
-            line=line,
-            field=f"calls.{number}.completion_tokens",
-            expected=f"at most {most}",
-            given=f"{call.completion_tokens}",
-        )
-        for number, call in enumerate(episode.calls)
-        if call.completion_tokens > most
-    ]
+    findings: list[Finding] = []
+    for number, call in enumerate(episode.calls):
+        least = 1 if call.completion else 0
+        if not least <= call.completion_tokens <= most:
+            field, expected = f"calls.{number}.completion_tokens", f"{least} to {most}"
+            given = f"{call.completion_tokens}"
+            findings.append(
+                found("B03", file, line=line, field=field, expected=expected, given=given)
+            )
+        if call.prompt_tokens == 0:
+            field = f"calls.{number}.prompt_tokens"
+            findings.append(
+                found("B03", file, line=line, field=field, expected="1 or more", given="0")
+            )
+    return findings
 
 
 def _check_order(run: BundledRun, order: list[tuple[str, int]], file: str) -> list[Finding]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,17 @@ def write_file(path: Path, content: bytes) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RecordingFailed(f"{path} can't be written: {error.strerror}.") from error
+        with suppress(OSError):  # a part of the path may not be a folder
+            temporary.unlink()
+        raise RecordingFailed(
+            f"{path} can't be written: {error.strerror}. Give --out another place."
+        ) from error
 
 
 def _check_finished(run: Run) -> None:
@@ -129,9 +136,12 @@ def _manifest_values(
     if wrong:
         raise BadValue(f"The name {name!r} can't be shown: it has {wrong}.")
     weights, notes = _weights(run)
+    if info.commit.endswith("+changes"):
+        notes += ("progym had changes that are in no commit, so no board takes this run (M15).",)
+    listed = [_listed(path, content) for path, content in sorted(files.items())]
     values = {
         "schema_version": SCHEMA_VERSION,
-        "submission_id": _submission_id(run, name),
+        "submission_id": _submission_id(run, name, listed),
         "suite": {
             "name": info.suite["name"],
             "version": info.suite["version"],
@@ -147,7 +157,7 @@ def _manifest_values(
         "hardware": dict(info.hardware),
         "started": info.started,
         "claims": _claims(run),
-        "files": [_listed(path, content) for path, content in sorted(files.items())],
+        "files": listed,
     }
     if len(folders_of(Manifest.model_validate(values))) != len(run.cells):
         raise BadValue(f"Strategies {list(run.strategies)} need names that differ as folders.")
@@ -165,9 +175,11 @@ def _weights(run: Run) -> tuple[str | None, tuple[str, ...]]:
     return weights_digest(str(run.info.suite["model"])), ()
 
 
-def _submission_id(run: Run, name: str) -> str:
+def _submission_id(run: Run, name: str, listed: Sequence[Mapping[str, Any]]) -> str:
+    """Name a submission for readers, with a hash at the end that keeps equal names apart."""
+    content = hashlib.sha256("".join(file["sha256"] for file in listed).encode()).hexdigest()
     words = f"{run.info.started[:10]}-{run.info.suite['name']}-{name}".lower()
-    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:64].strip("-")
+    return f"{re.sub(r'[^a-z0-9]+', '-', words)[:55].strip('-')}-{content[:8]}"
 
 
 def _claims(run: Run) -> list[dict[str, Any]]:

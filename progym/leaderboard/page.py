@@ -19,7 +19,7 @@ from progym.envs.errors import DataUnavailable
 from progym.leaderboard.board import SEEDS_TO_RANK, Board, arrange
 from progym.leaderboard.downloads import TIER, to_csv, to_json
 from progym.leaderboard.execution import Report
-from progym.leaderboard.findings import CODES
+from progym.leaderboard.findings import CODES, printable
 from progym.leaderboard.packing import write_file
 from progym.leaderboard.verification import Verification, verify
 
@@ -76,7 +76,7 @@ def render(board: Board) -> dict[str, str]:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, gain=_gain, short=short, printable=_printable, bar=_bar
+        percent=_percent, gain=_gain, short=short, printable=printable, bar=_bar
     )
     css, js = _asset("board.css"), _asset("board.js")
     common = {
@@ -124,8 +124,3 @@ def _bar(estimate: Estimate) -> Markup:
         f'<rect class="span" x="{low:.2f}" y="2" width="{high - low:.2f}" height="2"/>'
         f'<rect class="tick" x="{value - 0.8:.2f}" y="0" width="1.6" height="6"/></svg>'
     )
-
-
-def _printable(text: str) -> str:
-    """Spell out what can't be seen; file names come from whoever sent the file."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -54,8 +54,9 @@ def score_bundle(bundle: Bundle) -> tuple[tuple[Entry, ...], list[Finding]]:
     }
     findings = [finding for run in bundle.runs for finding in _check_run(run)]
     findings += _check_claims(bundle, arms)
-    entries = tuple(_entry(bundle, strategy, arms) for strategy in bundle.manifest.strategies)
-    return entries, findings
+    if findings:  # sums that are wrong may be 0, and nothing can be divided by them
+        return (), findings
+    return tuple(_entry(bundle, name, arms) for name in bundle.manifest.strategies), []
 
 
 def _arm(bundle: Bundle, task: str, strategy: str) -> Scores:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from progym.benchmarks.suite import Suite
 from progym.cli import board
+from progym.leaderboard.container import write_container
 
 
 @pytest.fixture
@@ -65,6 +66,16 @@ def test_a_bundle_that_is_not_there_exits_with_2(command: Any, tmp_path: Path):
 
     assert result.exit_code == 2
     assert "could not be checked" in result.stdout
+
+
+def test_no_escape_sequence_of_a_bundle_reaches_the_terminal(command: Any, tmp_path: Path):
+    bundle = tmp_path / "a\x1b[31m.zip"
+    bundle.write_bytes(write_container({"manifest.json": b"{}\n", "\x1b]0;mine\x07": b"x"}))
+
+    refused, missing = command("verify", bundle), command("verify", tmp_path / "\x1b[31m")
+
+    assert "\\x1b]0;mine" in refused.stdout
+    assert "\x1b" not in refused.stdout + missing.stdout
 
 
 def test_build_writes_the_pages_and_exits_with_1_if_a_bundle_is_refused(

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bundle_forger import Forger, make_run
 from progym.benchmarks.intervals import Estimate
 from progym.benchmarks.suite import Suite
 from progym.leaderboard.board import arrange, rank_intervals
+from progym.leaderboard.bundle import BaseWeights
 from progym.leaderboard.packing import pack
 from progym.leaderboard.page import build, render
 from progym.leaderboard.verification import verify
@@ -193,6 +194,20 @@ def test_the_same_bundle_twice_is_refused_the_second_time(golden: Path, suite: S
 
     assert [v.outcome for v in board.verifications] == ["accepted", "refused"]
     assert board.verifications[1].findings[0].code == "D06"
+
+
+def test_other_base_weights_do_not_share_a_table(golden: Path, suite: Suite):
+    once = verify(golden, suites=[suite])
+    assert once.bundle is not None
+    model = BaseWeights(name="gold", weights_sha256="0" * 64)
+    changes = {"submission_id": "other", "files": [], "base_model": model}
+    manifest = once.bundle.manifest.model_copy(update=changes)
+    other = replace(once, name="other.zip", bundle=replace(once.bundle, manifest=manifest))
+
+    board = arrange([once, other])
+
+    assert [table.weights for table in board.tables] == [None, "0" * 64]
+    assert f"<code>{'0' * 64}</code>" in render(board)["index.html"]
 
 
 def test_a_board_without_bundles_says_so():

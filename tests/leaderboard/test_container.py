@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import warnings
 import zipfile
@@ -42,6 +43,12 @@ def bomb() -> bytes:
     return sealed(("runs/zeros", b"\0" * 10_000_000))
 
 
+def packed_by(method: int) -> bytes:
+    info = zipfile.ZipInfo("a")
+    info.compress_type = method
+    return sealed((info, b"x" * 100))
+
+
 def encrypted() -> bytes:
     content = bytearray(sealed(("a", b"x"))[: -container._SEAL_BYTES])
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -75,6 +82,8 @@ CONTAINERS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "reserved": (lambda: sealed(("nul.json", b"1")), "C09", "nul.json"),
     "dot at the end": (lambda: sealed(("a.", b"1")), "C09", "a."),
     "bomb": (bomb, "C12", "runs/zeros"),
+    "bzip2": (lambda: packed_by(zipfile.ZIP_BZIP2), "C12", "a"),
+    "lzma": (lambda: packed_by(zipfile.ZIP_LZMA), "C12", "a"),
     "hidden bytes": (prefixed, "C12", ""),
     "nested": (lambda: sealed(("a", write_container(GOOD))), "C14", "a"),
     "litter": (lambda: sealed(("__MACOSX/a", b"1")), "C18", "__MACOSX/a"),
@@ -110,6 +119,16 @@ def test_a_bundle_that_is_too_large_is_refused_before_it_is_opened(monkeypatch: 
     _, findings = read_container(write_container(GOOD))
 
     assert [finding.code for finding in findings] == ["C11"]
+
+
+def test_of_a_huge_file_no_more_is_read_than_tells_its_size(tmp_path: Path):
+    huge = tmp_path / "huge.zip"
+    huge.touch()
+    os.truncate(huge, 2**42)  # a hole: it takes no room on the disk
+
+    verification = verify(huge)
+
+    assert [finding.code for finding in verification.findings] == ["C11"]
 
 
 def test_what_is_written_is_read_back_and_equal_files_give_equal_bytes():

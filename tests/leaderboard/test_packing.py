@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from progym.envs.errors import BadData, BadValue, DataUnavailable
+from progym.envs.errors import BadData, BadValue, DataUnavailable, RecordingFailed
 from progym.leaderboard.packing import pack
 
 CELL = Path("cells/toy/po/seed-1")
@@ -24,6 +24,32 @@ def test_the_same_run_gives_the_same_bytes(run: Path, golden: Path, tmp_path: Pa
 
     assert (tmp_path / "again.zip").read_bytes() == golden.read_bytes()
     assert (report.runs, report.episodes, report.size) == (12, 96, golden.stat().st_size)
+
+
+def test_equal_names_of_other_runs_get_other_ids(run: Path, copy: Path, tmp_path: Path):
+    record = json.loads((copy / CELL / "cell.json").read_text())
+    record["provenance"]["ended"] = "2099-01-31T12:00:00+00:00"
+    (copy / CELL / "cell.json").write_text(json.dumps(record))
+
+    reports = [pack(folder, tmp_path / "a.zip", entrant="N" * 80) for folder in (run, copy)]
+
+    one, other = (report.submission_id for report in reports)
+    assert one != other
+    assert len(one) == len(other) == 64
+
+
+def test_a_checkout_with_changes_is_noted_as_no_board_takes_it(copy: Path, tmp_path: Path):
+    info = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(info | {"commit": "c0ffee+changes"}))
+
+    assert "M15" in pack(copy, tmp_path / "a.zip").notes[0]
+
+
+def test_a_bundle_that_cannot_be_written_is_one_error(run: Path, tmp_path: Path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(RecordingFailed, match="can't be written: File exists"):
+        pack(run, tmp_path / "file" / "a.zip")
 
 
 def test_a_run_with_cells_to_do_is_not_packed(copy: Path, tmp_path: Path):

@@ -2,128 +2,54 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_forger import EPISODES, PROGRAM, RUN, Forger
+from bundle_forger import (
+    EPISODES,
+    MANIFEST,
+    PLAIN,
+    PROGRAM,
+    RUN,
+    Change,
+    Forger,
+    add_call,
+    another_example,
+    broken_prompts,
+    change_answer,
+    claim_more,
+    claim_of_nothing,
+    deep_answer,
+    drop,
+    drop_ask,
+    drop_call,
+    in_call,
+    in_document,
+    in_line,
+    inside,
+    no_rollouts,
+    other_prompts,
+    prompts,
+    raw,
+    raw_line,
+    repeat_first,
+    replaced,
+    spend_more,
+    swap_two,
+    twin_seeds,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from progym.benchmarks.suite import Suite
+from progym.leaderboard import identity
 from progym.leaderboard.findings import CODES
 from progym.leaderboard.verification import verify
 
-MANIFEST = "manifest.json"
 LONG = "".join(str(number) for number in range(200_000))
 """Over a mebibyte, and not of the kind that a zip makes suspiciously small."""
-
-Change = Callable[[Forger], Any]
-
-
-def in_line(number: int, **values: object) -> Change:
-    return lambda forger: forger.line(number, lambda line: line.update(values))
-
-
-def in_call(number: int, call: int, **values: object) -> Change:
-    return lambda forger: forger.line(number, lambda line: line["calls"][call].update(values))
-
-
-def in_document(file: str, **values: object) -> Change:
-    return lambda forger: forger.document(file, lambda document: document.update(values))
-
-
-def inside(file: str, key: str, **values: object) -> Change:
-    return lambda forger: forger.document(file, lambda document: document[key].update(values))
-
-
-def raw(change: Callable[[bytes], bytes], file: str = EPISODES) -> Change:
-    return lambda forger: forger.files.update({file: change(forger.files[file])})
-
-
-def raw_line(number: int, change: Callable[[bytes], bytes]) -> Change:
-    def swap(lines: list[bytes]) -> list[bytes]:
-        return [*lines[: number - 1], change(lines[number - 1]), *lines[number:]]
-
-    return lambda forger: forger.lines(swap)
-
-
-def replaced(number: int, old: bytes, new: bytes) -> Change:
-    def change(line: bytes) -> bytes:
-        assert old in line
-        return line.replace(old, new)
-
-    return raw_line(number, change)
-
-
-def deep_answer(forger: Forger) -> None:
-    deep = json.loads("[" * 40 + "]" * 40)
-    forger.line(1, lambda line: line["asks"][0].update(answer=deep))
-
-
-def drop(number: int) -> Change:
-    return lambda forger: forger.lines(lambda lines: lines[: number - 1] + lines[number:])
-
-
-def swap_two(forger: Forger) -> None:
-    forger.lines(lambda lines: [lines[1], lines[0], *lines[2:]])
-
-
-def repeat_first(forger: Forger) -> None:
-    forger.lines(lambda lines: [*lines, lines[0]])
-
-
-def another_example(forger: Forger) -> None:
-    repeat_first(forger)
-    forger.line(9, lambda line: line.update(example_id="test-99"))
-
-
-def drop_call(forger: Forger) -> None:
-    forger.line(1, lambda line: line["calls"].pop())
-
-
-def add_call(forger: Forger) -> None:
-    forger.line(1, lambda line: line["calls"].append(line["calls"][-1] | {"occurrence": 1}))
-
-
-def change_answer(forger: Forger) -> None:
-    forger.line(1, lambda line: line["asks"][0].update(answer=["other"]))
-
-
-def drop_ask(forger: Forger) -> None:
-    forger.line(1, lambda line: line["asks"].clear())
-
-
-def claim_more(forger: Forger) -> None:
-    forger.document(MANIFEST, lambda manifest: manifest["claims"][2].update(mean=0.99))
-
-
-def claim_of_nothing(forger: Forger) -> None:
-    forger.document(MANIFEST, lambda manifest: manifest["claims"][0].update(task="other"))
-
-
-def twin_seeds(forger: Forger) -> None:
-    def copy(line: dict[str, Any], number: int) -> None:
-        source = forger.files["runs/toy/po/seed-0/episodes.jsonl"].splitlines()[number]
-        line["calls"] = json.loads(source)["calls"]
-
-    for number in range(8):
-        forger.line(number + 1, lambda line, number=number: copy(line, number))
-
-
-def spend_more(forger: Forger) -> None:
-    forger.document(RUN, lambda run: run["stages"][0]["cost"].update(rollouts=10**7))
-
-
-def other_prompts(forger: Forger) -> None:
-    forger.document(PROGRAM, lambda program: program["prompts"]["speak"].update(instruction="Hm."))
-
-
-def broken_prompts(forger: Forger) -> None:
-    forger.document(PROGRAM, lambda program: program["prompts"]["speak"].pop("instruction"))
-
 
 # What is changed, the code, the file, the line.
 MEANING: dict[str, tuple[Change, str, str, int | None]] = {
@@ -164,6 +90,24 @@ MEANING: dict[str, tuple[Change, str, str, int | None]] = {
     "the sums": (inside(RUN, "evaluation_cost", calls=3), "B02", RUN, None),
     "the budget": (spend_more, "B01", RUN, None),
     "the stages": (in_document(RUN, stages=[]), "B05", RUN, None),
+    "no rollouts": (no_rollouts, "B02", "runs/toy/po/seed-0/run.json", None),
+    "prompts without po": (prompts("speak", file=PLAIN), "B05", PLAIN, None),
+    "weights without mmgrpo": (in_document(PROGRAM, adapter_sha256="0" * 64), "B05", PROGRAM, None),
+    "a module's prompt too many": (prompts("shout"), "J11", PROGRAM, None),
+    "a demo without inputs": (prompts("hint", {"inputs": {}, "outputs": {}}), "J12", PROGRAM, None),
+    "a demo of other fields": (
+        prompts("hint", {"inputs": {"word": "a"}, "outputs": {"reply": "b"}}),
+        *("J11", PROGRAM, None),
+    ),
+    "uncommitted code": (in_document(MANIFEST, commit="c0ffee+changes"), "M15", MANIFEST, None),
+    "no time": (in_document(MANIFEST, started="yesterday"), "B07", MANIFEST, None),
+    "an end before its beginning": (
+        in_document(RUN, ended="2020-01-31T12:00:00+00:00"),
+        *("B07", RUN, None),
+    ),
+    "a time without its zone": (in_document(RUN, ended="2099-01-31T12:00:00"), "B07", RUN, None),
+    "no prompt tokens": (in_call(1, 0, prompt_tokens=0), "B03", EPISODES, 1),
+    "a text of no tokens": (in_call(1, 0, completion_tokens=0), "B03", EPISODES, 1),
     "many tokens": (in_call(1, 0, completion_tokens=65), "B03", EPISODES, 1),
     "negative tokens": (in_call(1, 0, completion_tokens=-1), "B03", EPISODES, 1),
 }
@@ -187,7 +131,8 @@ TEXT: dict[str, tuple[Change, str, str, int | None]] = {
     "a number as text": (in_line(2, reward="0.5"), "J10", EPISODES, 2),
     "true for a number": (in_line(2, repeat=True), "J10", EPISODES, 2),
     "broken JSON": (raw_line(2, lambda line: line[5:]), "J10", EPISODES, 2),
-    "prompts of another form": (broken_prompts, "J10", PROGRAM, None),
+    "prompts of another form": (broken_prompts, "J12", PROGRAM, None),
+    "an unknown field of a prompt": (prompts("speak", tone="warm"), "J11", PROGRAM, None),
     "an unknown field": (in_line(2, bonus=1), "J11", EPISODES, 2),
     "a missing field": (lambda f: f.line(2, lambda e: e.pop("asks")), "J12", EPISODES, 2),
     "a newer format": (in_document(RUN, schema_version=2), "J13", RUN, None),
@@ -278,6 +223,37 @@ def test_an_environment_that_fails_here_could_not_be_checked(
 
     assert verification.exit_code == 2
     assert "the index is broken" in verification.reason
+
+
+def test_an_environment_that_does_not_repeat_is_not_the_bundles_fault(
+    golden: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
+):
+    numbers = count()
+    monkeypatch.setattr("board_world.Echo.answer", lambda *_, **__: [f"{next(numbers)}"])
+    verification = verify(golden, suites=[suite])
+
+    assert verification.exit_code == 2
+    assert verification.reason.startswith("R10")
+
+
+def test_answers_of_an_endpoint_could_not_be_checked(
+    golden: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("board_world.Echo.deterministic", False)
+    verification = verify(golden, suites=[suite])
+
+    assert verification.exit_code == 2
+    assert "asks an endpoint (echo)" in verification.reason
+
+
+def test_other_weights_of_the_model_are_refused_where_they_are_known(
+    forger: Forger, monkeypatch: pytest.MonkeyPatch
+):
+    inside(MANIFEST, "base_model", weights_sha256="0" * 64)(forger)
+    assert forger.verify().outcome == "accepted"  # "gold" has no weights
+    monkeypatch.setattr(identity, "weights_digest", lambda model: "1" * 64)
+
+    assert [finding.code for finding in forger.verify().findings] == ["M16"]
 
 
 @settings(
