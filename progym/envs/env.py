@@ -70,6 +70,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
         self.observation_space = TextSpace()
         self.action_space = TextSpace()
         self._run: ProgramRun | None = None
+        self._told_end = False
         self._seed: int | None = None
 
     def reset(
@@ -77,9 +78,13 @@ class ProgramEnv(gymnasium.Env[str, str]):
     ) -> tuple[str, dict[str, Any]]:
         """Begin an episode and give its first call.
 
+        A program that ends before it, by a fault or with no calls to make, gives its `record` here;
+        the next step, whatever its action, gives it again as the end of the episode.
+
         Options: `example_id` picks the example (else it is drawn from the seed); `answers` is a
         recorded episode's `asks`, to replay it without its endpoints.
         """
+        self._run, self._told_end = None, False
         super().reset(seed=seed)
         self._seed = seed
         options = options or {}
@@ -103,11 +108,13 @@ class ProgramEnv(gymnasium.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Answer the pending call; a `Completion` brings its tokens along into the record."""
         run = self._run
-        if run is None or run.call is None:
+        if run is None or self._told_end:
             raise ResetNeeded("The episode has ended (or none was begun): call reset() first.")
-        following = run.reply(action)
+        if run.call is not None:
+            run.reply(action)
+        self._told_end = run.call is None
         observation, info = self._observe(run)
-        if following is not None:
+        if not self._told_end:
             return observation, 0.0, False, False, info
         truncated = run.status in ("truncated", "fault")
         return observation, run.reward, not truncated, truncated, info
@@ -118,6 +125,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
         if run is None or run.call is None:
             raise ResetNeeded("The episode has ended (or none was begun): call reset() first.")
         run.abandon(fault)
+        self._told_end = True
         return self._episode(run, time.perf_counter() - run.started)
 
     def render(self) -> str | None:  # type: ignore[override]

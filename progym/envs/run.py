@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from progym.envs.errors import ProgramFault, ServiceFault, unknown
-from progym.envs.module import Ask, Invocation, StepType
+from progym.envs.module import Ask, Invocation
 from progym.envs.parsing import Parsed, parse
 from progym.envs.program import Example, Program, Score, ScoreFunction, Service
 from progym.envs.records import AskRecord, CallRecord, Completion, Status
@@ -72,13 +72,8 @@ class ProgramRun:
         self._steps: Generator[Any, Any, Any] | None = None
         self._advance(None)
 
-    @property
-    def step_type(self) -> StepType | None:
-        """The pending call's (module, occurrence)."""
-        return self.call.step_type if self.call else None
-
-    def reply(self, text: str) -> Call | None:
-        """Answer the pending call; gives the next one, or None at the end."""
+    def reply(self, text: str) -> None:
+        """Answer the pending call."""
         call = self.call
         assert call is not None, "the run has ended"
         completion = text if isinstance(text, Completion) else Completion(text)
@@ -90,7 +85,6 @@ class ProgramRun:
             self._end("parse_failure", reward=self._failure_reward, score=0.0)
         else:
             self._advance(parsed.fields)
-        return self.call
 
     def abandon(self, fault: str) -> None:
         """End the run for a fault outside it, such as a model that can't be reached."""

@@ -180,8 +180,9 @@ def test_equal_arguments_give_equal_fingerprints_and_others_do_not():
     ("arguments", "error", "message"),
     [
         ({"split": "tset"}, UnknownName, "Did you mean 'test'"),
-        ({"hops": 0}, BadValue, "hops must be 1 or more, got 0"),
-        ({"docs_per_hop": 0}, BadValue, "docs_per_hop must be 1 or more"),
+        ({"hops": 1}, BadValue, "hops must be a whole number, 2 or more, got 1"),
+        ({"hops": 2.0}, BadValue, "hops must be a whole number"),
+        ({"docs_per_hop": 0}, BadValue, "docs_per_hop must be a whole number, 1 or more"),
         ({"size": 10**6}, BadValue, "size must be 1 to"),
         ({"corpus": "somewhere"}, BadValue, "corpus goes with"),
         ({"data": "folder", "size": 3}, BadValue, "belong to the embedded world"),
@@ -218,6 +219,15 @@ def test_the_gold_policy_finds_the_titles_of_a_folder_one_by_one(folder):
     assert [ask.request["query"] for ask in record.asks[1:]] == ["Babbage", "Cam", "Ada"]
     assert record.calls[0].fields == {"new_key_facts": "found Ada"}
     assert record.metrics == {"recall": 1.0, "titles_found": 3.0}
+
+
+def test_a_title_within_another_is_still_asked_for(folder):
+    rows = [{"title": t, "text": "It lies by a river."} for t in ("Ada", "Ada Town", "Cam")]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    row = {"id": "c1", "inputs": {"claim": "Town"}, "gold": {"titles": ["Ada Town", "Ada", "Cam"]}}
+    (folder / "train.jsonl").write_text(json.dumps(row))
+    record = play(make_env(data=folder, docs_per_hop=1))
+    assert [ask.request["query"] for ask in record.asks[1:]] == ["Ada", "Cam", "Ada Town"]
 
 
 def test_real_data_brings_25_articles_a_hop(folder):

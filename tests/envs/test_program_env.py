@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from gymnasium.error import ResetNeeded
+from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import RecordEpisodeStatistics
 
 from progym.envs.errors import BadValue, ProgramFault, UnknownName
@@ -325,6 +327,64 @@ def test_a_step_after_the_end_or_before_a_reset_says_so(toy):
     toy.play(env)
     with pytest.raises(ResetNeeded, match="reset"):
         env.step("x")
+
+
+def search_first(look_up, question) -> Any:
+    found = yield ask("library", query=question, k=1)
+    yield look_up(question=question, notes=found)
+    return {"verdict": "yes", "notes": found}
+
+
+def test_an_episode_that_ends_in_reset_ends_once_more_in_the_next_step(toy):
+    env = toy.make(
+        Program((toy.look_up,), partial(search_first, toy.look_up)),
+        services={"library": toy.Library(fails=(1,))},
+        limits=Limits(service_retries=0),
+    )
+    record = env.reset(seed=0)[1]["record"]
+
+    _, reward, terminated, truncated, info = env.step("")
+
+    assert (reward, terminated, truncated) == (0.0, False, True)
+    assert (info["record"], record.status) == (record, "fault")
+    with pytest.raises(ResetNeeded):
+        env.step("")
+
+
+def test_one_outage_leaves_the_other_environments_of_a_vector_alone(toy):
+    def make(fails):
+        return lambda: toy.make(
+            Program((toy.look_up,), partial(search_first, toy.look_up)),
+            services={"library": toy.Library(fails=fails)},
+            limits=Limits(service_retries=0),
+        )
+
+    envs = SyncVectorEnv([make((1,)), make(())])
+    envs.reset(seed=0)
+    _, _, terminated, truncated, _ = envs.step(("Query: x", "Query: x"))
+
+    assert (list(terminated), list(truncated)) == ([False, True], [True, False])
+    observations, *_ = envs.step(("", ""))
+    assert all("Question: question" in text for text in observations)
+
+
+def test_a_reset_that_raises_leaves_no_episode_behind(toy):
+    env = toy.make()
+    env.reset(seed=0)
+
+    with pytest.raises(BadValue):
+        env.reset(seed=1, options={"example_id": "q9"})
+    with pytest.raises(ResetNeeded):
+        env.step("Query: q")
+
+
+def test_an_abandoned_episode_wants_a_reset(toy):
+    env = toy.make()
+    env.reset(seed=0)
+    env.abandon("the model is down")
+
+    with pytest.raises(ResetNeeded):
+        env.step("")
 
 
 def test_wrong_options_are_named(toy):

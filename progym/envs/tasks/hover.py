@@ -61,7 +61,7 @@ def make_env(
         world_seed: Which embedded world; another seed gives articles and claims no one has seen.
         size: Examples of the embedded split; the world's default where absent.
         docs_per_hop: Articles that a search brings; 2 in the embedded world, 25 in real data.
-        hops: Searches in an episode.
+        hops: Searches in an episode; the first makes no call, so there are 2 or more.
         max_calls: Module calls an episode may spend.
         max_tokens: Completion tokens an episode may spend.
         failure_reward: Reward of a completion that can't be read.
@@ -69,9 +69,9 @@ def make_env(
     """
     if docs_per_hop is None:
         docs_per_hop = EMBEDDED_DOCS if data == "embedded" else REAL_DOCS
-    for name, value in (("hops", hops), ("docs_per_hop", docs_per_hop)):
-        if value < 1:
-            raise BadValue(f"{name} must be 1 or more, got {value}.")
+    for name, value, least in (("hops", hops, 2), ("docs_per_hop", docs_per_hop, 1)):
+        if type(value) is not int or value < least:
+            raise BadValue(f"{name} must be a whole number, {least} or more, got {value!r}.")
     task_data, passages = _load(data, split, world_seed, size, corpus)
     return ProgramEnv(
         make_program(passages, hops=hops, docs_per_hop=docs_per_hop),
@@ -134,9 +134,8 @@ def write_gold(example: Example, call: Call) -> Mapping[str, str]:
     if "facts" in example.gold:
         return _write_next_step(example, call)
     titles: list[str] = example.gold["titles"]
-    notes = "\n".join(call.inputs["key_facts"])
     if call.module.name == generate_query.name:
-        missing = (title for title in titles if title not in notes)
+        missing = (title for title in titles if f"found {title}" not in call.inputs["key_facts"])
         return {"followup_search_query": next(missing, titles[0])}
     results = {item.split(" | ", 1)[0] for item in call.inputs["new_search_results"]}
     known = [f"found {title}" for title in titles if normalize_title(title) in results]
