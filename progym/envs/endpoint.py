@@ -11,10 +11,12 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from progym.envs.errors import BadValue, MissingExtra, ServiceFault
+from progym.envs.errors import BadValue, Misconfigured, MissingExtra, ServiceFault
 from progym.envs.rendering import Message
 
 if TYPE_CHECKING:
@@ -70,9 +72,15 @@ class ChatEndpoint:
     Args:
         spec: `http://host:port/v1#model-name`.
         timeout_seconds: How long one completion may take.
+
+    Raises:
+        BadValue: The spec is malformed.
+        MissingExtra: httpx is not installed.
     """
 
     def __init__(self, spec: str, *, timeout_seconds: float = 120.0) -> None:
+        if find_spec("httpx") is None:
+            raise MissingExtra("Endpoints need httpx. Install it with: pip install 'progym[serve]'")
         self.spec = parse_endpoint(spec)
         self.timeout_seconds = timeout_seconds
         self._client: httpx.Client | None = None
@@ -89,9 +97,10 @@ class ChatEndpoint:
         """Ask for one completion.
 
         Raises:
-            ServiceFault: The server can't be reached, is busy (429), failed (5xx) or answered with
-                something else than a completion; another try may help.
-            BadValue: The server refused the request (any other 4xx).
+            ServiceFault: The server can't be reached, is busy (408, 429), failed (5xx) or answered
+                with something else than a completion; another try may help.
+            Misconfigured: Key, URL or model name are wrong (401, 403, 404): so is every request.
+            BadValue: The server refused this request (any other 4xx).
         """
         body: dict[str, Any] = {
             "model": self.spec.model,
@@ -110,13 +119,8 @@ class ChatEndpoint:
         if client is not None:
             client.close()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"spec": str(self.spec), "timeout_seconds": self.timeout_seconds}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.spec = parse_endpoint(state["spec"])
-        self.timeout_seconds = state["timeout_seconds"]
-        self._client, self._lock = None, Lock()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (partial(ChatEndpoint, timeout_seconds=self.timeout_seconds), (str(self.spec),))
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
         client = self._open()
@@ -142,12 +146,8 @@ class ChatEndpoint:
         return response
 
     def _open(self) -> httpx.Client:
-        try:
-            import httpx
-        except ImportError as error:
-            raise MissingExtra(
-                "Endpoints need httpx. Install it with: pip install 'progym[serve]'"
-            ) from error
+        import httpx  # late: an optional package
+
         with self._lock:
             if self._client is None:
                 # Callers decide how many calls run at once: the pool neither caps nor times out.
@@ -166,12 +166,17 @@ class ChatEndpoint:
             raise self._fault(f"too many requests (429): {said}", "Run fewer episodes at once.")
         if status >= 500:
             raise self._fault(f"failed ({status}): {said}", "See the server's log.")
-        hint = {
-            401: f"Set {KEY_VARIABLE} to a key that it accepts.",
-            403: f"Set {KEY_VARIABLE} to a key that it accepts.",
-            404: "The base URL usually ends in /v1, and the model must be one that it serves.",
-        }.get(status, "The request itself has to change: trying again won't help.")
-        raise BadValue(f"Endpoint {self.spec} refused the request ({status}): {said}. {hint}")
+        if status == 408:
+            raise self._fault(f"request timed out (408): {said}", "Run fewer episodes at once.")
+        refused = f"Endpoint {self.spec} refused the request ({status}): {said}."
+        if status in (401, 403):
+            raise Misconfigured(f"{refused} Set {KEY_VARIABLE} to a key that it accepts.")
+        if status == 404:
+            raise Misconfigured(
+                f"{refused} The base URL usually ends in /v1, and the model must be one that it "
+                "serves."
+            )
+        raise BadValue(f"{refused} The request itself has to change: trying again won't help.")
 
     def _read(self, response: httpx.Response) -> ChatReply:
         try:
@@ -183,6 +188,8 @@ class ChatEndpoint:
             completion_tokens = int(usage.get("completion_tokens") or 0)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise self._malformed(response, repr(error)) from error
+        if text is None and finish == "length":
+            text = ""  # a reasoning model that spent its tokens before it began to answer
         if not isinstance(text, str):
             raise self._malformed(response, "its message has no text content")
         return ChatReply(
@@ -203,7 +210,7 @@ def _key() -> str:
     """Read the key; what a header can't hold is refused here, as httpx's own error shows it."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise BadValue(
+        raise Misconfigured(
             f"{KEY_VARIABLE} holds characters that no key has; it is not shown here. "
             "A key is printable ASCII: copy it again."
         )

@@ -46,6 +46,10 @@ class ProgramFault(ProgymError, RuntimeError):
     """A bug in a program, reward or scripted policy, as against a mistake of the model."""
 
 
+class Misconfigured(ProgymError, ValueError):
+    """Settings with which every request fails alike, such as a wrong key; ends a run at once."""
+
+
 class TrainingDiverged(ProgymError, ArithmeticError):
     """A loss or gradient that is not a finite number; the weights keep their last good values."""
 

@@ -82,7 +82,10 @@ class Judge:
 
 def read_verdict(said: str) -> Literal["yes", "no"] | None:
     """Read a judge's yes or no: its first word, or the only one of the two that it says."""
-    words = re.findall(r"[^\W\d_]+", said.rpartition("</think>")[2].casefold())
+    said = said.rpartition("</think>")[2]
+    if "<think>" in said:  # cut short before it came to a verdict
+        return None
+    words = re.findall(r"[^\W\d_]+", said.casefold())
     verdicts = {word for word in words if word in ("yes", "no")}
     if words and words[0] in verdicts:
         verdicts = {words[0]}

@@ -1,7 +1,8 @@
 """One run of a program: advances the generator, asks services, keeps the record.
 
 `ProgramEnv` is this with Gymnasium's manners. A fault of the system ends the run with
-`status="fault"` and no score; nothing a model writes can raise here.
+`status="fault"` and no score; nothing a model writes can raise here. Only settings with which every
+episode would end so, a wrong key or a missing package, are raised as well.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from progym.envs.errors import ProgramFault, ServiceFault, unknown
+from progym.envs.errors import (
+    Misconfigured,
+    MissingExtra,
+    ProgramFault,
+    ProgymError,
+    ServiceFault,
+    unknown,
+)
 from progym.envs.module import Ask, Invocation
 from progym.envs.parsing import Parsed, parse
 from progym.envs.program import Example, Program, Score, ScoreFunction, Service
@@ -132,23 +140,26 @@ class ProgramRun:
             value, metrics = _check_score(score)
             self._end("ok", reward=value, score=value, metrics=metrics)
         except Exception as error:  # the boundary between a program's faults and the agent
-            logger.warning("Episode of %s failed: %r", self.example.id, error, exc_info=True)
+            unforeseen = not isinstance(error, ProgymError)
+            logger.warning("Episode of %s failed: %r", self.example.id, error, exc_info=unforeseen)
             self._end("fault", reward=0.0, score=None, fault=f"{type(error).__name__}: {error}")
+            if isinstance(error, (Misconfigured, MissingExtra)):
+                raise  # every other episode would fail alike
 
     def _drive(self, steps: Generator[Any, Any, Any], reply: Any) -> Any:
         """Run a generator to its next invocation or its result, answering requests on the way."""
-        try:
-            while True:
+        while True:
+            try:
                 item = steps.send(reply)
-                if type(item) is Invocation:
-                    return item
-                if type(item) is not Ask:
-                    raise ProgramFault(
-                        f"A program yields module calls and ask(...) requests, not {item!r}."
-                    )
-                reply = self._answer(item)
-        except StopIteration as stop:
-            return stop.value
+            except StopIteration as stop:
+                return stop.value
+            if type(item) is Invocation:
+                return item
+            if type(item) is not Ask:
+                raise ProgramFault(
+                    f"A program yields module calls and ask(...) requests, not {item!r}."
+                )
+            reply = self._answer(item)
 
     def _pend(self, invocation: Invocation) -> None:
         limits, name = self._limits, invocation.module.name

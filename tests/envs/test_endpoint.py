@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from progym.envs import endpoint as endpoint_module
 from progym.envs.endpoint import ChatEndpoint, EndpointSpec, parse_endpoint
-from progym.envs.errors import BadValue, ServiceFault
+from progym.envs.errors import BadValue, Misconfigured, MissingExtra, ServiceFault
 from progym.envs.rendering import Message
 
 HELLO = [Message(role="user", content="hello")]
@@ -112,7 +113,7 @@ def test_a_key_that_no_header_holds_is_refused_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv("PROGYM_API_KEY", key)
-    with pytest.raises(BadValue, match=r"PROGYM_API_KEY .*copy it again") as caught:
+    with pytest.raises(Misconfigured, match=r"PROGYM_API_KEY .*copy it again") as caught:
         ask("http://127.0.0.1:1/v1#fake")
     assert "sec" not in str(caught.value)
 
@@ -138,7 +139,7 @@ def test_text_that_utf8_cannot_hold_is_sent() -> None:
         endpoint.close()
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_busy_or_failing_server_is_a_fault(status: int) -> None:
     with (
         served(lambda body, headers: (status, {"error": "out of order"})) as url,
@@ -147,13 +148,30 @@ def test_a_busy_or_failing_server_is_a_fault(status: int) -> None:
         ask(url)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 422])
-def test_a_refusal_is_the_callers_mistake_in_the_servers_words(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, BadValue), (422, BadValue), *((s, Misconfigured) for s in (401, 403, 404))],
+)
+def test_a_refusal_is_the_callers_mistake_in_the_servers_words(
+    status: int, error: type[Exception]
+) -> None:
     with (
         served(lambda body, headers: (status, {"error": "no such model"})) as url,
-        pytest.raises(BadValue, match=rf"{status}.*no such model"),
+        pytest.raises(error, match=rf"{status}.*no such model"),
     ):
         ask(url)
+
+
+def test_a_model_that_spent_its_tokens_before_it_answered_wrote_an_empty_text() -> None:
+    with served(lambda body, headers: (200, completion(None, "length"))) as url:
+        reply = ask(url)
+    assert (reply.text, reply.finish) == ("", "length")
+
+
+def test_without_httpx_an_endpoint_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_module, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"progym\[serve\]"):
+        ChatEndpoint("http://host/v1#m")
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gymnasium.error import ResetNeeded
 
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadValue, ServiceFault, UnknownName
+from progym.envs.errors import BadValue, Misconfigured, ServiceFault, UnknownName
 from progym.envs.judging import Judgement, judge_quality, read_verdict, share_present
 from progym.envs.module import Ask
 from progym.envs.records import Completion, Episode
@@ -199,6 +200,8 @@ def test_a_unit_listed_twice_counts_once_and_no_unit_is_no_share() -> None:
         ("no, yes would be wrong", "no"),
         ("Response A is good, so yes", "yes"),
         ("<think>no? no!</think>\nYes", "yes"),
+        ("<think>The user wants no fluff, so", None),
+        ("<think>a</think>yes<think>", None),
         ("It could be yes or no", None),
         ("", None),
         ("Nothing eyes me", None),
@@ -250,17 +253,17 @@ def test_a_judge_that_never_decides_is_a_fault_that_quotes_it() -> None:
 
 
 @contextmanager
-def served(verdict: str) -> Iterator[str]:
-    """A server that answers requests in capitals, and comparisons with a fixed verdict."""
+def served(verdict: str, status: int = 200, answers: bool = True) -> Iterator[str]:
+    """A server that answers requests in capitals, or not, and comparisons with a fixed verdict."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             said = body["messages"][-1]["content"]
-            text = verdict if "Response A:" in said else said.upper()
+            text = verdict if "Response A:" in said else said.upper() * answers
             message = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
             payload = json.dumps(message).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
             self.wfile.write(payload)
@@ -353,6 +356,30 @@ def test_a_server_that_is_down_is_a_fault_and_no_score(folder: Path) -> None:
     assert (episode.status, episode.score, episode.reward) == ("fault", None, 0.0)
     assert url in str(episode.fault)
     assert len(episode.calls) == 1
+
+
+def test_an_assistant_that_says_nothing_is_a_fault_and_no_score(folder: Path) -> None:
+    with served("yes", answers=False) as url:
+        episode = play(make_real(folder, url), scripted("A note, please.", "Dear you"))
+    assert (episode.status, episode.score, len(episode.calls)) == ("fault", None, 1)
+    assert "answered with an empty text" in str(episode.fault)
+
+
+def test_a_wrong_key_ends_the_run_and_leaves_no_episode_to_go_on_with(folder: Path) -> None:
+    with served("yes", status=401) as url:
+        env = make_real(folder, url)
+        env.reset(seed=0)
+        reply = "Reasoning: so\nLlm request: A note, please."
+        with pytest.raises(Misconfigured, match="PROGYM_API_KEY"):
+            env.step(reply)
+        with pytest.raises(ResetNeeded):
+            env.pending_call  # noqa: B018
+
+
+def test_a_request_that_the_server_refuses_ends_its_own_episode_only(folder: Path) -> None:
+    with served("yes", status=400) as url:
+        episode = play(make_real(folder, url), scripted("A note, please.", "Dear you"))
+    assert (episode.status, episode.score) == ("fault", None)
 
 
 def test_an_undecided_judge_faults_with_its_words_on_record(folder: Path) -> None:

@@ -129,6 +129,26 @@ def test_a_service_that_keeps_failing_is_a_fault_and_no_score(toy):
     assert len(info["record"].calls) == 1
 
 
+def test_a_service_that_raises_stop_iteration_is_a_fault_and_not_the_programs_end(toy):
+    class Exhausted:
+        deterministic = True
+
+        def answer(self, query: str, k: int) -> list[str]:
+            return [next(iter([]))]
+
+    episode = toy.play(toy.make(services={"library": Exhausted()}))
+
+    assert (episode.status, episode.fault) == ("fault", "StopIteration: ")
+
+
+def test_only_a_fault_that_nobody_foresaw_is_logged_with_its_traceback(toy, caplog):
+    toy.play(toy.make(services={"library": toy.Library(fails=range(9))}))
+    toy.play(toy.make(score=lambda example, outcome: 1 / 0))
+
+    ends = [record for record in caplog.records if "failed" in record.getMessage()]
+    assert [bool(record.exc_info) for record in ends] == [False, True]
+
+
 def bugs():
     def raises(question):
         yield from ()

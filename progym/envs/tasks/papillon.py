@@ -14,7 +14,7 @@ from typing import Any
 from progym.envs import sources
 from progym.envs.endpoint import ChatEndpoint
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadValue
+from progym.envs.errors import BadValue, ServiceFault
 from progym.envs.judging import Judge, judge_quality, share_present
 from progym.envs.module import Ask, Field, Module, ask
 from progym.envs.program import Example, Outcome, Program, Score, Steps
@@ -101,9 +101,15 @@ class EndpointAssistant:
     deterministic: bool = False
 
     def answer(self, request: str) -> str:
-        """Give the model's likeliest answer."""
+        """Give the model's likeliest answer; raises ServiceFault where it is empty."""
         message = Message(role="user", content=request)
-        return self.endpoint.chat([message], temperature=0.0, max_tokens=1024, seed=0).text
+        reply = self.endpoint.chat([message], temperature=0.0, max_tokens=1024, seed=0)
+        if not reply.text.strip():
+            raise ServiceFault(
+                f"Endpoint {self.endpoint.spec} answered with an empty text (it ended by "
+                f"{reply.finish!r}). Use a model that answers within 1024 tokens."
+            )
+        return reply.text
 
 
 def make_env(
