@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, ignore_patterns
 
+from progym.agents.storage import cannot_write, write_json
 from progym.envs.errors import BadData, DataUnavailable
 from progym.envs.prompts import PromptSet, load_prompts, save_prompts
 
@@ -25,16 +26,21 @@ class Policy:
 
 
 def save_policy(policy: Policy, folder: Path) -> Policy:
-    """Write a policy, adapter included, and give the policy that reads from `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_prompts(policy.prompts, folder / "prompts.json")
-    adapter = None
-    if policy.adapter is not None:
-        adapter = folder / "adapter"
-        if adapter.resolve() != policy.adapter.resolve():
-            copytree(policy.adapter, adapter, dirs_exist_ok=True)
+    """Write a policy, adapter included, and give the policy that reads from `folder`.
+
+    Raises RecordingFailed.
+    """
+    adapter = folder / "adapter" if policy.adapter is not None else None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_prompts(policy.prompts, folder / "prompts.json")
+        if adapter and policy.adapter and adapter.resolve() != policy.adapter.resolve():
+            # A kill may have left a half-written file.
+            copytree(policy.adapter, adapter, dirs_exist_ok=True, ignore=ignore_patterns("*.tmp"))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     values = {"model": policy.model, "adapter": "adapter" if adapter else None}
-    (folder / "policy.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    write_json(folder / "policy.json", values)
     return Policy(policy.model, policy.prompts, adapter)
 
 

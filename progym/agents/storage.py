@@ -1,4 +1,4 @@
-"""Files that a kill leaves whole, old or new, never torn; and digests of content."""
+"""Files that a kill leaves whole, old or new, never torn; folders held; digests of content."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from progym.envs.errors import BadData, RecordingFailed
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -33,7 +37,9 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def write_json(path: Path, values: Any) -> None:
     """Write indented JSON atomically; NaN and infinities raise ValueError."""
-    write_atomic(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # What UTF-8 can't hold, half a surrogate pair, is written as JSON's own escape of it.
+    write_atomic(path, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:
@@ -42,6 +48,24 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadData(f"{path}: not JSON ({error}).") from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Generator[None]:
+    """Hold a folder, made where it is missing, while others wait; raises RecordingFailed."""
+    if sys.platform == "win32":  # has no such locks: there nobody waits
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def cannot_write(path: Path, error: OSError) -> RecordingFailed:

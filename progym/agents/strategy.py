@@ -12,10 +12,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from progym.agents.identity import StageIdentity, fingerprint_of, identify_policy, versions
+from progym.agents.identity import (
+    StageIdentity,
+    fingerprint_of,
+    identify_policy,
+    plain,
+    versions,
+)
 from progym.agents.policy import Policy, load_policy, save_policy
 from progym.agents.stage import Cost, CurvePoint, Report, Stage, StageResult, Task
-from progym.agents.storage import read_json, write_json
+from progym.agents.storage import alone_in, read_json, write_json
 from progym.envs.errors import BadData, BadValue, MissingExtra, unknown
 
 VANILLA = "vanilla"
@@ -142,21 +148,22 @@ def run_strategy(
     for planned in strategy.stages:
         identity = StageIdentity(
             env_id=task.env_id,
-            env_kwargs=task.kwargs,
+            env_kwargs=plain(task.kwargs),
             fingerprints=fingerprints,
             policy=identify_policy(policy),
             stage=planned.name,
-            config=asdict(planned.config),
+            config=plain(asdict(planned.config)),
             seed=seed,
             versions=versions(),
         )
         home = folder / identity.digest[:16]
-        if not (home / "result.json").is_file():
-            write_json(home / "identity.json", asdict(identity))
-            result = planned.build().run(
-                policy, task, seed=seed, folder=home / "work", report=report
-            )
-            _save(result, home)
+        with alone_in(home):
+            if not (home / "result.json").is_file():
+                write_json(home / "identity.json", asdict(identity))
+                result = planned.build().run(
+                    policy, task, seed=seed, folder=home / "work", report=report
+                )
+                _save(result, home)
         result = load_stage(home)
         runs.append(StageRun(planned.name, identity.digest, home, result))
         policy = result.policy

@@ -7,18 +7,18 @@ has ended, `stage.json`. Validation samples as training does; it is written down
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progym.agents.grpo.config import GrpoConfig
-from progym.agents.identity import identify_policy
+from progym.agents.identity import claim_folder
 from progym.agents.models import load_trainable
 from progym.agents.policy import Policy
 from progym.agents.stage import Cost, CurvePoint, Report, StageResult, Task
-from progym.agents.storage import digest_of, read_json, write_json
-from progym.envs.errors import BadData, BadValue, MissingExtra
+from progym.agents.storage import read_json, write_json
+from progym.envs.errors import BadData, MissingExtra
 
 if TYPE_CHECKING:
     from progym.agents.models.transformers_lm import TransformersModel
@@ -42,16 +42,16 @@ class MmGrpo:
             ServiceFault: A whole step, or any episode of an evaluation, ended in a fault.
             TrainingDiverged: Loss or gradient stopped being finite; no adapter is written.
         """
-        identity = _identify(self.config, policy, task, seed)
-        finished = _read(folder, identity, policy)
+        identity = claim_folder(
+            folder, self.name, config=self.config, policy=policy, task=task, seed=seed
+        )
+        finished = _read(folder, policy)
         if finished is not None:
             return finished
         started = time.perf_counter()
         learning, adapters = _import_training()
         from progym.agents.grpo.exploring import Explorer
 
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "identity.json", {"identity": identity})
         report(self.name, 0, self.config.max_steps)
         model = self.load(policy)
         explorer = Explorer(task, policy, model, config=self.config, seed=seed)
@@ -69,14 +69,8 @@ class MmGrpo:
         return StageResult(replace(policy, adapter=folder / "adapter"), cost, curve)
 
 
-def _read(folder: Path, identity: str, policy: Policy) -> StageResult | None:
+def _read(folder: Path, policy: Policy) -> StageResult | None:
     """Give the result of a finished run, None where there is none."""
-    path = folder / "identity.json"
-    if path.is_file() and read_json(path) != {"identity": identity}:
-        raise BadValue(
-            f"{folder} holds an mmgrpo run with another config, policy, task or seed. "
-            "Give it a folder of its own, or delete this one."
-        )
     path = folder / "stage.json"
     if not path.is_file():
         return None
@@ -86,20 +80,6 @@ def _read(folder: Path, identity: str, policy: Policy) -> StageResult | None:
     except (KeyError, TypeError) as error:
         raise BadData(f"{path}: not a finished mmgrpo run ({error}).") from error
     return StageResult(replace(policy, adapter=folder / "adapter"), cost, curve)
-
-
-def _identify(config: GrpoConfig, policy: Policy, task: Task, seed: int) -> str:
-    values = {"config": asdict(config), "policy": identify_policy(policy), "seed": seed}
-    return digest_of(_named({**values, "env_id": task.env_id, "env_kwargs": dict(task.kwargs)}))
-
-
-def _named(value: Any) -> Any:
-    """Replace functions by their names, so that a config with functions can be hashed."""
-    if isinstance(value, Mapping):
-        return {key: _named(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    return value
 
 
 def _import_training() -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from progym.envs.errors import BadData
+from progym.envs.errors import ServiceFault
 from progym.envs.module import Module
 from progym.envs.prompts import Demo, ModulePrompt, PromptSet
 from progym.envs.records import Episode
@@ -31,14 +31,24 @@ class SolvedCall:
     demo: Demo
 
 
+def scores_of(episodes: Sequence[Episode]) -> tuple[float, ...]:
+    """Give every episode's score; raises ServiceFault where one has none."""
+    scores = tuple(e.score for e in episodes if e.score is not None)
+    if len(scores) < len(episodes):
+        fault = next(e.fault for e in episodes if e.score is None)
+        raise ServiceFault(
+            f"{len(episodes) - len(scores)} of {len(episodes)} rollouts of the search failed: "
+            f"{fault}. Mend the service and run again; what was evaluated is kept."
+        )
+    return scores
+
+
 def solved_calls(episodes: Sequence[Episode]) -> dict[str, list[SolvedCall]]:
     """Take the calls of the best episode of each example, by module, where it beats the mean."""
-    scored = [(episode, episode.score) for episode in episodes if episode.score is not None]
-    if not scored:
-        raise BadData("No bootstrapping episode could be scored: all ended in faults.")
-    mean = float(np.mean([score for _, score in scored]))
+    scores = scores_of(episodes)
+    mean = float(np.mean(scores))
     best: dict[str, tuple[Episode, float]] = {}
-    for episode, score in scored:
+    for episode, score in zip(episodes, scores, strict=True):
         known = best.get(episode.example_id)
         if known is None or score > known[1]:
             best[episode.example_id] = episode, score

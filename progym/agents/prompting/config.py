@@ -34,9 +34,12 @@ class PoConfig:
                 raise BadValue(f"{name} must be 1 or more, got {getattr(self, name)}.")
         if self.max_demos < 0:
             raise BadValue(f"max_demos must be 0 or more, got {self.max_demos}.")
-        needed = self.bootstrap_examples + 3 * self.final_examples
+        first_rung = self.candidates * self.rung_examples
+        needed = self.bootstrap_examples + first_rung + 3 * self.final_examples
         if self.rollouts < needed:
             raise BadValue(
-                f"rollouts={self.rollouts} does not cover bootstrapping and the final comparison; "
-                f"these settings need {needed} or more."
+                f"rollouts={self.rollouts} does not cover bootstrapping, the first rung of the "
+                f"search and the final comparison; these settings need {needed} or more. Raise "
+                "rollouts, or lower bootstrap_examples, candidates, rung_examples or "
+                "final_examples."
             )

@@ -5,7 +5,6 @@ Every evaluation is written down as it is made, so a search that was killed goes
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,17 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
+from progym.agents.identity import claim_folder
 from progym.agents.model import LanguageModel, Sampling
 from progym.agents.models import load_model
 from progym.agents.policy import Policy, save_policy
-from progym.agents.prompting.candidates import propose, solved_calls
+from progym.agents.prompting.candidates import propose, scores_of, solved_calls
 from progym.agents.prompting.config import PoConfig
 from progym.agents.prompting.halving import halve
+from progym.agents.prompting.ledger import Evaluation, Ledger
 from progym.agents.rollouts import requests_for, roll_out
 from progym.agents.seeding import derive_seed
 from progym.agents.stage import Cost, CurvePoint, Report, StageResult, Task, cost_of
+from progym.agents.storage import read_json, write_json
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadValue, ServiceFault
+from progym.envs.errors import BadData, BadValue
 from progym.envs.module import Module
 from progym.envs.prompts import PromptSet
 from progym.envs.records import Episode
@@ -41,50 +43,17 @@ class PromptOptimization:
     def run(
         self, policy: Policy, task: Task, *, seed: int, folder: Path, report: Report
     ) -> StageResult:
-        """Search prompt sets for a task, starting from the policy's own."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Search prompt sets for a task, starting from the policy's own.
+
+        Raises:
+            BadValue: The folder holds a run with other arguments, or the task is too small.
+            ServiceFault: A rollout ended in a fault of the system.
+        """
+        claim_folder(folder, self.name, config=self.config, policy=policy, task=task, seed=seed)
         search = _Search(self.config, policy, task, seed, folder, report)
         best = search.run(self.load)
         chosen = save_policy(replace(policy, prompts=best), folder / "policy")
         return StageResult(chosen, search.ledger.cost, tuple(search.curve))
-
-
-@dataclass(frozen=True)
-class _Evaluation:
-    """Scores of one batch of rollouts, as the ledger keeps them."""
-
-    key: str
-    scores: tuple[float, ...]
-    cost: Cost
-
-
-class _Ledger:
-    """The evaluations made so far, one JSON line each; a line cut short by a kill is redone."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[str, _Evaluation] = {}
-        self.cost = Cost()
-        if path.exists():
-            whole = [line for line in path.read_text("utf-8").splitlines(True) if line[-1] == "\n"]
-            path.write_text("".join(whole), "utf-8")
-            for line in whole:
-                values = json.loads(line)
-                entry = _Evaluation(values["key"], tuple(values["scores"]), Cost(**values["cost"]))
-                self._known[entry.key] = entry
-
-    def find(self, key: str) -> _Evaluation | None:
-        """Give a recorded evaluation and count its cost."""
-        entry = self._known.get(key)
-        if entry is not None:
-            self.cost += entry.cost
-        return entry
-
-    def add(self, entry: _Evaluation) -> None:
-        """Write an evaluation down and count its cost."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry)) + "\n")
-        self.cost += entry.cost
 
 
 class _Search:
@@ -94,7 +63,7 @@ class _Search:
         self, config: PoConfig, policy: Policy, task: Task, seed: int, folder: Path, report: Report
     ) -> None:
         self.config, self.policy, self.task, self.seed = config, policy, task, seed
-        self.ledger = _Ledger(folder / "evaluations.jsonl")
+        self.ledger = Ledger(folder / "evaluations.jsonl")
         self.curve: list[CurvePoint] = []
         self._folder, self._report = folder, report
         self._sampling = Sampling(config.temperature, config.max_completion_length)
@@ -106,6 +75,13 @@ class _Search:
         rng = np.random.default_rng(derive_seed(self.seed, "po"))
         train_ids, modules = self._split("train", rng)
         val_ids, _ = self._split("val", rng)
+        needed = config.bootstrap_examples + config.rung_examples
+        if len(train_ids) < needed:
+            raise BadValue(
+                f"The train split of {self.task.env_id} has {len(train_ids)} examples; "
+                f"bootstrap_examples and rung_examples need {needed}. Lower them, or take more "
+                "data."
+            )
         first = train_ids[: config.bootstrap_examples]
         bootstrapped = self._bootstrap(first)
         proposals = propose(
@@ -122,12 +98,13 @@ class _Search:
             budget=left,
         )
         finalists = [start, *(r.prompts for r in ranked[:2] if r.prompts.digest != start.digest)]
-        return max(finalists, key=lambda prompts: self._final(prompts, final_ids))
-
-    def _final(self, prompts: PromptSet, ids: Sequence[str]) -> float:
-        mean = float(np.mean(self._scores(prompts, "val", ids)))
-        self.curve.append(CurvePoint(len(self.curve), self.ledger.cost.rollouts, mean, "val"))
-        return mean
+        best, top = start, float("-inf")
+        for prompts in finalists:
+            mean = float(np.mean(self._scores(prompts, "val", final_ids)))
+            if mean > top:  # ties keep the starting set
+                best, top = prompts, mean
+            self.curve.append(CurvePoint(len(self.curve), self.ledger.cost.rollouts, top, "val"))
+        return best
 
     def _split(self, split: str, rng: np.random.Generator) -> tuple[list[str], tuple[Module, ...]]:
         env = self.task.make(split)
@@ -139,25 +116,29 @@ class _Search:
         return ids, inner.program.modules
 
     def _bootstrap(self, ids: Sequence[str]) -> list[Episode]:
-        episodes, cost = self._draw(self.policy.prompts, "train", ids)
+        path = self._folder / "bootstrap.json"
+        if not path.is_file():
+            drawn, cost = self._draw(self.policy.prompts, "train", ids)
+            scores_of(drawn)  # an episode without one is not kept
+            episodes = [episode.to_json() for episode in drawn]
+            write_json(path, {"episodes": episodes, "cost": asdict(cost)})
+        values = read_json(path)
+        try:
+            found = [Episode.from_json(episode) for episode in values["episodes"]]
+            cost = Cost(**values["cost"])
+        except (KeyError, TypeError, BadData) as error:
+            raise BadData(f"{path}: not a bootstrap of po ({error}). Delete it.") from error
         self.ledger.cost += cost
-        scores = [e.score for e in episodes if e.score is not None]
-        self.curve.append(CurvePoint(0, cost.rollouts, float(np.mean(scores)), "train"))
-        return episodes
+        mean = float(np.mean(scores_of(found)))
+        self.curve.append(CurvePoint(0, cost.rollouts, mean, "train"))
+        return found
 
     def _scores(self, prompts: PromptSet, split: str, ids: Sequence[str]) -> Sequence[float]:
         key = f"{prompts.digest}:{split}:{','.join(ids)}"
         known = self.ledger.find(key)
         if known is None:
             episodes, cost = self._draw(prompts, split, ids)
-            scores = tuple(e.score for e in episodes if e.score is not None)
-            if len(scores) < len(episodes):
-                fault = next(e.fault for e in episodes if e.score is None)
-                raise ServiceFault(
-                    f"{len(episodes) - len(scores)} of {len(episodes)} rollouts of the search "
-                    f"failed: {fault}. Mend the service and run again; what was evaluated is kept."
-                )
-            known = _Evaluation(key, scores, cost)
+            known = Evaluation(key, scores_of(episodes), cost)
             self.ledger.add(known)
         self._report("prompt search", self.ledger.cost.rollouts, self.config.rollouts)
         return known.scores
