@@ -120,7 +120,7 @@ def load_prompts(path: Path) -> PromptSet:
 
 def _check_demo(demo: Demo, module: Module, origin: str) -> None:
     outputs = [field.name for field in module.outputs]
-    if set(demo.inputs) != module.input_names or not demo.outputs.keys() <= set(outputs):
+    if module.input_names ^ demo.inputs.keys() or demo.outputs.keys() - set(outputs):
         raise BadData(
             f"{origin} has the inputs {sorted(demo.inputs)} and the outputs "
             f"{sorted(demo.outputs)}. It needs the inputs {sorted(module.input_names)}, and may "
