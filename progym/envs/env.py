@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,7 +15,7 @@ from gymnasium.error import ResetNeeded
 
 from progym.envs.errors import BadValue, unknown
 from progym.envs.examples import Examples
-from progym.envs.program import GoldPolicy, Program, ScoreFunction, Service
+from progym.envs.program import Example, GoldPolicy, Program, ScoreFunction, Service
 from progym.envs.records import AskRecord, Episode
 from progym.envs.rendering import Call
 from progym.envs.run import Limits, ProgramRun
@@ -49,7 +50,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
     def __init__(
         self,
         program: Program,
-        examples: Examples,
+        examples: Sequence[Example],
         score: ScoreFunction,
         *,
         services: Mapping[str, Service] | None = None,
@@ -62,7 +63,11 @@ class ProgramEnv(gymnasium.Env[str, str]):
     ) -> None:
         if render_mode not in (None, "ansi"):
             raise unknown("render_mode", render_mode, self.metadata["render_modes"])
-        self.program, self.examples, self.score, self.gold = program, examples, score, gold
+        number = isinstance(failure_reward, (int, float))  # pyright: ignore[reportUnnecessaryIsInstance] - from a command line
+        if not number or not math.isfinite(failure_reward):
+            raise BadValue(f"failure_reward must be a finite number, got {failure_reward!r}.")
+        self.program, self.score, self.gold = program, score, gold
+        self.examples = examples if isinstance(examples, Examples) else Examples.of(examples)
         self.services: Mapping[str, Service] = services or {}
         self.split, self.fingerprint = split, fingerprint
         self.limits, self.failure_reward = limits, failure_reward

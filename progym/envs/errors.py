@@ -26,6 +26,18 @@ class BadValue(ProgymError, ValueError):
     """An argument outside what is allowed."""
 
 
+class PromptTooLong(BadValue):
+    """Prompts that do not fit a model's context; `positions` says which of the requests' they are.
+
+    A mistake of the caller at an episode's first call under plain prompts. Later, or with demos,
+    the policy has filled its own context.
+    """
+
+    def __init__(self, message: str, positions: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.positions = tuple(positions)
+
+
 class BadData(ProgymError, ValueError):
     """A file whose content is not what its format says; the message names file and line."""
 

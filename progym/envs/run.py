@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from progym.envs.errors import (
+    BadValue,
     Misconfigured,
     MissingExtra,
     ProgramFault,
@@ -44,6 +45,18 @@ class Limits:
     """Further tries after a ServiceFault."""
     retry_seconds: float = 0.5
     """Wait before the first further try; doubles each time."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_calls", "max_tokens", "service_retries"):
+            value = getattr(self, name)
+            if value is None and name != "service_retries":
+                continue
+            if type(value) is not int or value < 0:
+                raise BadValue(f"{name} must be a whole number, 0 or more, got {value!r}.")
+        if not 0.0 <= self.retry_seconds < math.inf:
+            raise BadValue(
+                f"retry_seconds must be 0 or more and finite, got {self.retry_seconds!r}."
+            )
 
 
 class ProgramRun:

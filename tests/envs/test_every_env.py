@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
@@ -218,12 +219,26 @@ def test_another_world_seed_gives_other_examples_under_another_fingerprint(env_i
         {"data": ""},
         {"render_mode": "human"},
         {"size": 0},
+        {"size": 1e3},
+        {"size": np.int64(3)},
+        {"size": True},
+        {"world_seed": 1.0},
+        {"world_seed": "one"},
+        {"max_calls": "three"},
+        {"max_tokens": -1},
+        {"failure_reward": float("nan")},
+        {"failure_reward": "low"},
     ],
     ids=str,
 )
 def test_wrong_arguments_raise_our_own_errors(env_id: str, kwargs: dict[str, Any]):
     with pytest.raises(ProgymError):
         make(env_id, **kwargs)
+
+
+@every_env
+def test_environments_of_equal_arguments_share_their_examples(env_id: str):
+    assert make(env_id, world_seed=1).examples is make(env_id, world_seed=1).examples
 
 
 @every_env

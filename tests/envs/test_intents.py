@@ -8,7 +8,7 @@ import pytest
 from progym.envs.errors import BadValue, UnknownName
 from progym.envs.worlds import intents as world
 from progym.envs.worlds.intents_grammar import CLOSERS, OPENERS, SLOTS, TYPO_RATE, mistype, variants
-from progym.envs.worlds.seeding import SPLITS
+from progym.envs.worlds.seeding import SIZES, SPLITS
 
 # When this changes, what the splits hold has changed: raise `intents.VERSION` and put both here.
 CONTENT = {"version": 1, "digest": "167482dc2bc188d1"}
@@ -168,7 +168,7 @@ def test_a_gloss_shares_words_with_the_sentences_of_every_split():
 def test_fingerprints_differ_by_seed_split_and_size_and_defaults_are_spelled_out():
     kinds = [("val", 0, 5), ("val", 1, 5), ("test", 0, 5), ("val", 0, 6)]
     assert len({world.fingerprint(*kind) for kind in kinds}) == 4
-    assert world.fingerprint("val") == world.fingerprint("val", 0, world.DEFAULT_SIZES["val"])
+    assert world.fingerprint("val") == world.fingerprint("val", 0, SIZES["val"])
 
 
 def test_an_unknown_split_and_an_empty_size_are_refused():

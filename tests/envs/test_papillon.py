@@ -152,7 +152,7 @@ def test_an_unknown_split_names_the_nearest() -> None:
         ({"data": "hub", "untrusted": "h#m", "judge": "http://h/v1#m"}, r"'h#m'.*http://"),
         (
             {"data": "x", "untrusted": "http://h/v1#m", "judge": "http://h/v1#m", "size": 3},
-            r"world_seed and size belong to data='embedded'",
+            r"size and world_seed belong to the embedded world",
         ),
     ],
 )
@@ -374,6 +374,12 @@ def test_a_wrong_key_ends_the_run_and_leaves_no_episode_to_go_on_with(folder: Pa
             env.step(reply)
         with pytest.raises(ResetNeeded):
             env.pending_call  # noqa: B018
+
+
+def test_the_tries_of_a_request_are_counted_as_told(folder: Path) -> None:
+    url = "http://127.0.0.1:1/v1#fake"
+    env = make_env(data=folder, split="test", untrusted=url, judge=url, service_retries=0)
+    assert env.limits == Limits(service_retries=0)
 
 
 def test_a_request_that_the_server_refuses_ends_its_own_episode_only(folder: Path) -> None:

@@ -12,6 +12,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import RecordEpisodeStatistics
 
+from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue, ProgramFault, UnknownName
 from progym.envs.module import StepType, ask
 from progym.envs.program import Program, Score
@@ -82,6 +83,33 @@ def test_a_spent_call_budget_truncates_with_score_0(toy):
 
     assert (reward, terminated, truncated) == (0.0, False, True)
     assert (info["record"].status, info["record"].score) == ("truncated", 0.0)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_calls": "three"},
+        {"max_calls": 1.0},
+        {"max_tokens": -1},
+        {"service_retries": None},
+        {"service_retries": -1},
+        {"retry_seconds": float("inf")},
+        {"retry_seconds": float("nan")},
+    ],
+    ids=str,
+)
+def test_a_limit_that_is_no_limit_is_named(limits):
+    with pytest.raises(BadValue, match=rf"{next(iter(limits))} must be"):
+        Limits(**limits)
+
+
+def test_a_plain_list_of_examples_will_do(toy):
+    env = toy.make()
+    env = ProgramEnv(
+        toy.program, list(env.examples), env.score, services=env.services, gold=env.gold
+    )
+
+    assert toy.play(env, options={"example_id": "q3"}).example_id == "q3"
 
 
 def test_a_budget_that_is_just_enough_does_not_truncate(toy):

@@ -17,7 +17,7 @@ from progym.envs.worlds import requests as world
 from progym.envs.worlds.names import NAMES
 from progym.envs.worlds.requests_knowledge import KIND_POINTS, SLOT, TOPIC_POINTS, knowledge
 from progym.envs.worlds.requests_patterns import PATTERNS
-from progym.envs.worlds.seeding import SPLITS
+from progym.envs.worlds.seeding import SIZES, SPLITS
 
 
 def digest(split: str, world_seed: int = 0, count: int = 50) -> str:
@@ -190,12 +190,12 @@ def test_the_vocabulary_is_small_and_closed() -> None:
 def test_fingerprints_tell_split_seed_and_size_apart(split: str) -> None:
     names = {world.fingerprint(split, seed, size) for seed in (0, 1) for size in (None, 7)}
     assert len(names) == 4
-    assert world.fingerprint(split, 0, world.SIZES[split]) == world.fingerprint(split)
+    assert world.fingerprint(split, 0, SIZES[split]) == world.fingerprint(split)
     assert world.fingerprint(split) not in {world.fingerprint(s) for s in SPLITS if s != split}
 
 
 def test_an_unknown_split_and_an_empty_one_are_refused() -> None:
     with pytest.raises(UnknownName, match=r"'tset'.*Did you mean 'test'"):
         world.requests("tset")
-    with pytest.raises(BadValue, match=r"size must be 1 or more, got 0"):
+    with pytest.raises(BadValue, match=r"size must be a whole number, 1 or more, got 0"):
         world.requests("test", 0, 0)

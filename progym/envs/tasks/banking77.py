@@ -8,7 +8,7 @@ from pathlib import Path
 
 from progym.envs import sources
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadData, BadValue
+from progym.envs.errors import BadData
 from progym.envs.module import Field, Module
 from progym.envs.program import Example, Outcome, Program, Score, Steps
 from progym.envs.rendering import Call
@@ -43,7 +43,9 @@ def make_env(
         render_mode: None or "ansi".
     """
     program = make_program(labels_in_prompt)
-    task_data = _load(data, split, world_seed, size)
+    task_data = sources.load_task(
+        "banking77", intents.world, data, split, world_seed=world_seed, size=size
+    )
     if labels_in_prompt and data != "embedded":
         _check_labels(task_data, data)
     return ProgramEnv(
@@ -99,18 +101,6 @@ def write_gold(example: Example, call: Call) -> Mapping[str, str]:  # noqa: ARG0
     # Real data without labels in the prompt may use labels of its own, which have no gloss.
     gloss = intents.GLOSSES.get(label, label.replace("_", " "))
     return {"reasoning": f"the customer asks about {gloss}.", "label": label}
-
-
-def _load(data: str | Path, split: str, world_seed: int, size: int | None) -> TaskData:
-    if data == "embedded":
-        examples = intents.intents(split, world_seed, size)
-        return TaskData(examples, intents.fingerprint(split, world_seed, size))
-    if size is not None or world_seed != 0:
-        raise BadValue(
-            "size and world_seed belong to the embedded world. "
-            f"Leave them out with data={str(data)!r}."
-        )
-    return sources.load(task="banking77", data=data, split=split)
 
 
 def _check_labels(task_data: TaskData, data: str | Path) -> None:

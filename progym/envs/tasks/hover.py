@@ -13,14 +13,13 @@ from pathlib import Path
 from progym.envs import sources
 from progym.envs.corpus import Corpus, normalize_title
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadData, BadValue
+from progym.envs.errors import BadValue
 from progym.envs.module import Field, Module, ask
 from progym.envs.program import Example, Outcome, Program, Score, Steps
 from progym.envs.rendering import Call
 from progym.envs.retrieval import retriever
 from progym.envs.run import Limits
-from progym.envs.sources.data import TaskData
-from progym.envs.worlds.encyclopedia import encyclopedia
+from progym.envs.worlds import encyclopedia
 
 generate_query = Module(
     name="generate_query",
@@ -72,7 +71,11 @@ def make_env(
     for name, value, least in (("hops", hops, 2), ("docs_per_hop", docs_per_hop, 1)):
         if type(value) is not int or value < least:
             raise BadValue(f"{name} must be a whole number, {least} or more, got {value!r}.")
-    task_data, passages = _load(data, split, world_seed, size, corpus)
+    task_data = sources.load_task(
+        "hover", encyclopedia.world, data, split, world_seed=world_seed, size=size, corpus=corpus
+    )
+    passages = task_data.corpus
+    assert passages is not None, "every source of HoVer's data has a corpus"
     return ProgramEnv(
         make_program(passages, hops=hops, docs_per_hop=docs_per_hop),
         task_data.examples,
@@ -148,22 +151,3 @@ def _write_next_step(example: Example, call: Call) -> Mapping[str, str]:
     if call.module.name == append_notes.name:
         return {"new_key_facts": facts[step]}
     return {"followup_search_query": example.gold["titles"][step + 1]}
-
-
-def _load(
-    data: str | Path, split: str, world_seed: int, size: int | None, corpus: str | Path | None
-) -> tuple[TaskData, Corpus]:
-    if data == "embedded":
-        if corpus is not None:
-            raise BadValue('corpus goes with data="hub"; the embedded world has its own.')
-        world = encyclopedia(split, world_seed)
-        return TaskData(world.examples(size), world.fingerprint(size)), world.corpus
-    if size is not None or world_seed != 0:
-        raise BadValue(
-            "size and world_seed belong to the embedded world. "
-            f"Leave them out with data={str(data)!r}."
-        )
-    task_data = sources.load(task="hover", data=data, split=split, corpus=corpus)
-    if task_data.corpus is None:
-        raise BadData(f"{str(data)!r} has no corpus to search: a HoVer folder holds corpus.jsonl.")
-    return task_data, task_data.corpus

@@ -17,10 +17,10 @@ from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue, ServiceFault
 from progym.envs.judging import Judge, judge_quality, share_present
 from progym.envs.module import Ask, Field, Module, ask
-from progym.envs.program import Example, Outcome, Program, Score, Steps
+from progym.envs.program import Example, Outcome, Program, Score, Service, Steps
 from progym.envs.rendering import Call, Message
 from progym.envs.run import Limits
-from progym.envs.worlds import requests as world
+from progym.envs.worlds import requests
 
 craft_request = Module(
     "craft_request",
@@ -80,7 +80,7 @@ def _compose(quality: float, leakage: float, **counts: float) -> Score:
 def gold_embedded(example: Example, call: Call) -> Mapping[str, str]:
     """Write the right reply of a call in the embedded world."""
     if call.module.name == craft_request.name:
-        reasoning, request = world.gold_reasoning(example), world.gold_request(example)
+        reasoning, request = requests.gold_reasoning(example), requests.gold_request(example)
         return {"reasoning": reasoning, "llm_request": request}
     return {"response": example.gold["target_response"]}
 
@@ -122,6 +122,7 @@ def make_env(
     judge: str | None = None,
     max_calls: int | None = None,
     max_tokens: int | None = None,
+    service_retries: int = 2,
     failure_reward: float = -1.0,
     render_mode: str | None = None,
 ) -> ProgramEnv:
@@ -136,45 +137,32 @@ def make_env(
         judge: The judge of quality for real data, likewise.
         max_calls: Module calls before an episode is truncated.
         max_tokens: Completion tokens before an episode is truncated.
+        service_retries: Further tries of a request that an endpoint did not answer.
         failure_reward: Reward of an unreadable completion.
         render_mode: None or "ansi".
     """
-    _check_options(data, world_seed, size, untrusted, judge)
-    shared: dict[str, Any] = {
-        "split": split,
-        "limits": Limits(max_calls=max_calls, max_tokens=max_tokens),
-        "failure_reward": failure_reward,
-        "render_mode": render_mode,
-    }
-    if untrusted is None or judge is None:
-        return ProgramEnv(
-            PROGRAM,
-            world.requests(split, world_seed, size),
-            score_exactly,
-            services={"untrusted": world.UntrustedAssistant(split, world_seed)},
-            gold=gold_embedded,
-            fingerprint=world.fingerprint(split, world_seed, size),
-            **shared,
-        )
-    services = {
-        "untrusted": EndpointAssistant(ChatEndpoint(untrusted)),
-        "judge": Judge(ChatEndpoint(judge)),
-    }
-    loaded = sources.load(task="papillon", data=data, split=split)
+    embedded = data == "embedded"
+    services = _services(data, split, world_seed, untrusted, judge)
+    task_data = sources.load_task(
+        "papillon", requests.world, data, split, world_seed=world_seed, size=size
+    )
     return ProgramEnv(
         PROGRAM,
-        loaded.examples,
-        score_by_judge,
+        task_data.examples,
+        score_exactly if embedded else score_by_judge,
         services=services,
-        gold=gold_real,
-        fingerprint=loaded.fingerprint,
-        **shared,
+        gold=gold_embedded if embedded else gold_real,
+        split=split,
+        fingerprint=task_data.fingerprint,
+        limits=Limits(max_calls, max_tokens, service_retries),
+        failure_reward=failure_reward,
+        render_mode=render_mode,
     )
 
 
-def _check_options(
-    data: str | Path, world_seed: int, size: int | None, untrusted: str | None, judge: str | None
-) -> None:
+def _services(
+    data: str | Path, split: str, world_seed: int, untrusted: str | None, judge: str | None
+) -> Mapping[str, Service]:
     endpoints = {"untrusted": untrusted, "judge": judge}
     if data == "embedded":
         given = [name for name, spec in endpoints.items() if spec is not None]
@@ -183,15 +171,15 @@ def _check_options(
                 f"{' and '.join(given)} can't go with data='embedded', whose own assistant knows "
                 "what responses are scored by. Leave it out, or give data='hub' or a folder."
             )
-        return
-    missing = [name for name, spec in endpoints.items() if spec is None]
-    if missing:
+        return {"untrusted": requests.UntrustedAssistant(split, world_seed)}
+    if untrusted is None or judge is None:
+        missing = [name for name, spec in endpoints.items() if spec is None]
         example = ", ".join(f"{name}='http://localhost:8000/v1#my-model'" for name in missing)
         raise BadValue(
             f"data={str(data)!r} needs an endpoint for {' and '.join(missing)}: any server that "
             f"speaks OpenAI's chat completions. Give {example}."
         )
-    if world_seed != 0 or size is not None:
-        raise BadValue(
-            "world_seed and size belong to data='embedded'; real data has its own splits."
-        )
+    return {
+        "untrusted": EndpointAssistant(ChatEndpoint(untrusted)),
+        "judge": Judge(ChatEndpoint(judge)),
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from progym.envs.corpus import Corpus, Passage
 from progym.envs.errors import BadValue, unknown
 from progym.envs.examples import Examples
 from progym.envs.program import Example
+from progym.envs.sources.data import TaskData
 from progym.envs.worlds.encyclopedia_facts import Entity, Facts, draw_facts
 from progym.envs.worlds.encyclopedia_grammar import Relation, fill, load_grammar
-from progym.envs.worlds.seeding import SPLITS, generator
+from progym.envs.worlds.seeding import SPLITS, example_id, generator, make_examples, size_of
 
 WORLD = "encyclopedia"
 VERSION = 3
@@ -27,7 +28,12 @@ VERSION = 3
 
 _MANY = 1 << 30  # a draw below this, modulo a number of patterns, is even enough
 
-SIZES = {"train": 500, "val": 100, "test": 200, "pretrain": 20_000}
+
+def world(split: str, world_seed: int = 0, size: int | None = None) -> TaskData:
+    """Give a split's claims, the articles to search, and their fingerprint."""
+    size = size_of(split, world_seed, size)
+    made = encyclopedia(split, world_seed)
+    return TaskData(made.examples(size), made.fingerprint(size), made.corpus)
 
 
 @lru_cache(maxsize=16)
@@ -63,13 +69,13 @@ class Encyclopedia:
 
     def examples(self, size: int | None = None) -> Examples:
         """Give the first `size` examples (default: SIZES); example i is the same in all sizes."""
-        size = SIZES[self.split] if size is None else size
-        if not 1 <= size <= len(self.facts.chains):
+        size = size_of(self.split, self.world_seed, size)
+        if size > len(self.facts.chains):
             raise BadValue(
                 f"size must be 1 to {len(self.facts.chains)} for split {self.split!r} "
                 f"of world seed {self.world_seed}, got {size}."
             )
-        return _examples(self.split, self.world_seed, size)
+        return make_examples(_make_example, self.split, self.world_seed, size)
 
     def example(self, position: int) -> Example:
         """Make one example: the claim, and the titles and facts that the gold policy needs."""
@@ -94,7 +100,7 @@ class Encyclopedia:
 
     def fingerprint(self, size: int | None = None) -> str:
         """Name the content of the split at a size, articles and claims."""
-        text = f"{self.corpus.fingerprint} {SIZES[self.split] if size is None else size}"
+        text = f"{self.corpus.fingerprint} {size_of(self.split, self.world_seed, size)}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _write_articles(self, rng: np.random.Generator) -> list[Passage]:
@@ -150,17 +156,6 @@ class Encyclopedia:
 
     def _generator(self, *keys: int | str) -> np.random.Generator:
         return generator(WORLD, self.world_seed, self.split, *keys)
-
-
-def example_id(split: str, position: int) -> str:
-    """Name an example."""
-    return f"{split}-{position:05d}"
-
-
-@lru_cache(maxsize=64)
-def _examples(split: str, world_seed: int, size: int) -> Examples:
-    ids = [example_id(split, position) for position in range(size)]
-    return Examples(ids, partial(_make_example, split, world_seed))
 
 
 def _make_example(split: str, world_seed: int, position: int) -> Example:

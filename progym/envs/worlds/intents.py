@@ -10,18 +10,17 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.resources import files
 
-from progym.envs.errors import BadValue, unknown
 from progym.envs.examples import Examples
 from progym.envs.program import Example
+from progym.envs.sources.data import TaskData
 from progym.envs.worlds.intents_grammar import TYPO_RATE, compose, mistype
-from progym.envs.worlds.seeding import SPLITS, generator
+from progym.envs.worlds.seeding import SPLITS, example_id, generator, make_examples, size_of
 
 VERSION = 1
 WORLD = "intents"
-DEFAULT_SIZES: Mapping[str, int] = {"train": 500, "val": 100, "test": 200, "pretrain": 20_000}
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,14 @@ GROUPS: Mapping[str, str] = {label: intent.group for label, intent in INTENTS.it
 """The topic of each label; twelve in all."""
 
 
+def world(split: str, world_seed: int = 0, size: int | None = None) -> TaskData:
+    """Give a split's messages and their fingerprint."""
+    return TaskData(intents(split, world_seed, size), fingerprint(split, world_seed, size))
+
+
 def intents(split: str, world_seed: int = 0, size: int | None = None) -> Examples:
     """Give a split's messages, made when asked for; every block of 77 holds each label once."""
-    ids = [f"{split}-{index:05d}" for index in range(size_of(split, size))]
-    return Examples(ids, partial(_make_example, split, world_seed))
+    return make_examples(_make_example, split, world_seed, size_of(split, world_seed, size))
 
 
 def message(label: str, split: str, world_seed: int, index: int) -> str:
@@ -72,24 +75,15 @@ def message(label: str, split: str, world_seed: int, index: int) -> str:
 
 def fingerprint(split: str, world_seed: int = 0, size: int | None = None) -> str:
     """Name the content of a split: version, seed, split and size."""
-    text = f"{WORLD}|{VERSION}|{world_seed}|{split}|{size_of(split, size)}"
+    text = f"{WORLD}|{VERSION}|{world_seed}|{split}|{size_of(split, world_seed, size)}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def size_of(split: str, size: int | None) -> int:
-    """Give a split's size, its default for None; raises for an unknown split or no examples."""
-    if split not in DEFAULT_SIZES:
-        raise unknown("split", split, DEFAULT_SIZES)
-    if size is not None and size < 1:
-        raise BadValue(f"size must be 1 or more, got {size}. Leave it out for the default.")
-    return DEFAULT_SIZES[split] if size is None else size
 
 
 def _make_example(split: str, world_seed: int, index: int) -> Example:
     block, place = divmod(index, len(LABELS))
     label = LABELS[_label_order(split, world_seed, block)[place]]
     text = message(label, split, world_seed, index)
-    return Example(id=f"{split}-{index:05d}", inputs={"text": text}, gold={"label": label})
+    return Example(id=example_id(split, index), inputs={"text": text}, gold={"label": label})
 
 
 @lru_cache(maxsize=1024)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from progym.envs.errors import BadValue, unknown
 from progym.envs.examples import Examples
 from progym.envs.program import Example
+from progym.envs.sources.data import TaskData
 from progym.envs.worlds.names import NAMES
 from progym.envs.worlds.requests_knowledge import (
     KINDS,
@@ -29,7 +28,7 @@ from progym.envs.worlds.requests_knowledge import (
     with_article,
 )
 from progym.envs.worlds.requests_patterns import DETAILS, PATTERNS
-from progym.envs.worlds.seeding import SPLITS, generator
+from progym.envs.worlds.seeding import example_id, generator, make_examples, size_of
 
 __all__ = [
     "KINDS",
@@ -41,12 +40,11 @@ __all__ = [
     "gold_response",
     "recognize",
     "requests",
+    "world",
 ]
 
 VERSION = 2
 """Goes into fingerprints: whatever changes an example or an answer gets a new number."""
-
-SIZES: Mapping[str, int] = {"train": 500, "val": 100, "test": 200, "pretrain": 20_000}
 
 _FIRMS = ("Bank", "Foods", "Motors", "Books", "Works", "Tools")
 _MONTHS = (
@@ -57,26 +55,20 @@ _SHOWN = {"birth": "birth date", "person": "other name"}
 """How a detail is called in prose, where not by its slot's name."""
 
 
+def world(split: str, world_seed: int = 0, size: int | None = None) -> TaskData:
+    """Give a split's examples and their fingerprint."""
+    return TaskData(requests(split, world_seed, size), fingerprint(split, world_seed, size))
+
+
 def requests(split: str, world_seed: int = 0, size: int | None = None) -> Examples:
-    """Give a split's examples; `size` is by default that of `SIZES`."""
-    count = check_size(split, size)
-    ids = [f"{split}-{i:05d}" for i in range(count)]
-    return Examples(ids, partial(make_example, split, world_seed))
+    """Give a split's examples, made when asked for."""
+    return make_examples(make_example, split, world_seed, size_of(split, world_seed, size))
 
 
 def fingerprint(split: str, world_seed: int = 0, size: int | None = None) -> str:
     """Name a split's content, what the assistant knows included."""
-    text = f"requests|{VERSION}|{world_seed}|{split}|{check_size(split, size)}"
+    text = f"requests|{VERSION}|{world_seed}|{split}|{size_of(split, world_seed, size)}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def check_size(split: str, size: int | None) -> int:
-    """Give the number of examples of a split; raises for an unknown split or an empty one."""
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    if size is not None and size < 1:
-        raise BadValue(f"size must be 1 or more, got {size}. Leave it out for {SIZES[split]}.")
-    return SIZES[split] if size is None else size
 
 
 def make_example(split: str, world_seed: int, i: int) -> Example:
@@ -91,7 +83,7 @@ def make_example(split: str, world_seed: int, i: int) -> Example:
     asked = {"kind": with_article(kind), "topic": with_article(topic)}
     redacted = {label: f"[{_shown(label).upper()}]" for label in units}
     return Example(
-        id=f"{split}-{i:05d}",
+        id=example_id(split, i),
         inputs={"user_query": sentences.format(**asked, **units)},
         gold={
             "pii_units": list(units.values()),
