@@ -15,7 +15,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from progym.agents.identity import fingerprint_of, identify_policy, versions
+from progym.agents.identity import fingerprint_of, identify_policy
 from progym.agents.models import load_model
 from progym.agents.policy import Policy, save_policy
 from progym.agents.rollouts import roll_out
@@ -30,7 +30,7 @@ from progym.benchmarks.cell_record import (
     StageSummary,
 )
 from progym.benchmarks.cells import Cell, pick_examples, plan_evaluation
-from progym.benchmarks.provenance import commit, hardware
+from progym.benchmarks.provenance import commit, hardware, run_versions
 from progym.benchmarks.suite import Suite, SuiteTask
 from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue
@@ -96,7 +96,7 @@ def _inputs(
         stages=tuple(stage.identity for stage in stages),
         policy=identify_policy(policy),
         seed=cell.seed,
-        versions=versions(),
+        versions=run_versions(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where numbers come from: machine and commit. Recorded beside results, part of no identity."""
+"""Where numbers come from: code, weights, commit and machine. The last two are in no identity."""
 
 from __future__ import annotations
 
@@ -7,8 +7,20 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+from progym.agents.identity import versions
+from progym.agents.storage import digest_files
+
+
+@cache
+def run_versions() -> Mapping[str, str]:
+    """Name what computes a run: what computes its stages, and our own code that evaluates."""
+    folder = Path(__file__).parent
+    evaluating = [folder / name for name in ("cells.py", "evaluation.py")]
+    return {**versions(), "evaluation": digest_files(folder, evaluating)[:16]}
 
 
 def hardware() -> dict[str, str | int]:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import gymnasium
 
-from progym.agents.identity import fingerprint_of
-from progym.agents.stage import Task
 from progym.agents.storage import write_json
 from progym.agents.strategy import STAGES, StageEntry
 from progym.benchmarks.cell_record import read_cell
@@ -91,11 +89,11 @@ def run_suite(
     """
     if workers < 1:
         raise BadValue(f"workers must be 1 or more, got {workers}.")
-    fingerprints = check_suite(suite, known)
+    check_suite(suite, known)
     with open_run(suite, out, resume=resume, workers=workers) as info:
         watcher = watcher or Silent()
         cells = cells_of(suite)
-        pending = [cell for cell in cells if not _is_done(cell, out, fingerprints)]
+        pending = [cell for cell in cells if not _is_done(cell, out)]
         count = max(1, min(workers, len(pending)))
         watcher.begin(pending, len(cells) - len(pending), count)
         work = _Work(suite, out, pending, watcher)
@@ -114,16 +112,13 @@ def run_suite(
         )
 
 
-def check_suite(suite: Suite, known: Mapping[str, StageEntry] = STAGES) -> dict[str, str]:
-    """Plan every cell and open every task's data, to fail early; gives fingerprints by task."""
-    fingerprints: dict[str, str] = {}
+def check_suite(suite: Suite, known: Mapping[str, StageEntry] = STAGES) -> None:
+    """Look up every environment and plan every cell, to fail early."""
     for task in suite.tasks:
         if ":" not in task.env and task.env not in gymnasium.registry:
             raise unknown("environment", task.env, IDS)
         for strategy in suite.strategies:
             suite.plan(task, strategy, known)
-        fingerprints[task.name] = fingerprint_of(Task(task.env, task.kwargs), task.evaluation.split)
-    return fingerprints
 
 
 def next_cell(suite: Suite, pending: Sequence[Cell], running: Sequence[Cell]) -> Cell | None:
@@ -183,15 +178,6 @@ class _Work:
                 self._watcher.failed(cell, reason)
 
 
-def _is_done(cell: Cell, out: Path, fingerprints: Mapping[str, str]) -> bool:
-    """Whether a cell is on disk with a score; raises BadValue if its data have changed since."""
+def _is_done(cell: Cell, out: Path) -> bool:
     path = cell.folder(out) / "cell.json"
-    if not path.is_file():
-        return False
-    record = read_cell(path)
-    if record.inputs.fingerprint != fingerprints[cell.task]:
-        raise BadValue(
-            f"The data of task {cell.task!r} have changed since {path} was written. "
-            "Scores on different data don't share a table: choose another folder."
-        )
-    return record.score is not None
+    return path.is_file() and read_cell(path).score is not None

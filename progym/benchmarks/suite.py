@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from progym.agents.model import Sampling
 from progym.agents.storage import digest_of
@@ -22,6 +22,49 @@ from progym.envs.errors import BadData, BadValue, DataUnavailable, unknown
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _SPLITS = ("train", "val", "test")
 _SHIPPED = files("progym.benchmarks") / "suites"
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the value of a key may be, in words and as types that TOML gives."""
+
+    words: str
+    types: tuple[type, ...]
+    inner: type | None = None
+    """The type of what a list or a table holds."""
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of this kind; true and false are no numbers."""
+        if type(value) not in self.types:
+            return False
+        if self.inner is None:
+            return True
+        held: Any = cast("dict[str, Any]", value).values() if isinstance(value, dict) else value
+        return all(type(item) is self.inner for item in held)
+
+
+_TEXT, _WHOLE = _Kind("a text", (str,)), _Kind("a whole number", (int,))
+_TABLE, _TABLES = _Kind("a table", (dict,)), _Kind("a table of tables", (dict,), dict)
+_EVALUATION = {
+    "split": _TEXT,
+    "examples": _WHOLE,
+    "repeats": _WHOLE,
+    "temperature": _Kind("a number", (int, float)),
+    "max_completion_length": _WHOLE,
+}
+_TASK = {"name": _TEXT, "env": _TEXT, "kwargs": _TABLE, "evaluation": _TABLE, "stages": _TABLES}
+_SUITE = {
+    "name": _TEXT,
+    "version": _WHOLE,
+    "description": _TEXT,
+    "model": _TEXT,
+    "strategies": _Kind("a list of texts", (list,), str),
+    "seeds": _Kind("a list of whole numbers", (list,), int),
+    "tasks": _Kind("a list of tables", (list,), dict),
+    "evaluation": _TABLE,
+    "stages": _TABLES,
+}
+"""The keys of a suite, of a task and of an evaluation."""
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Settings by stage name."""
@@ -128,21 +171,20 @@ def load_suite(name: str, known: Mapping[str, StageEntry] = STAGES) -> Suite:
         path = Path(name)
         if not path.is_file():
             raise DataUnavailable(f"There is no suite file {name}. Suites that ship: {_listed()}.")
-        text = path.read_text("utf-8")
+        content = path.read_bytes()
     elif name in suite_names():
-        text = (_SHIPPED / f"{name}.toml").read_text("utf-8")
+        content = (_SHIPPED / f"{name}.toml").read_bytes()
     else:
         raise unknown("suite", name, [*suite_names(), "<path>.toml"])
     try:
-        return read_suite(tomllib.loads(text), known)
-    except tomllib.TOMLDecodeError as error:
+        return read_suite(tomllib.loads(content.decode("utf-8")), known)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadData(f"Suite {name}: not TOML ({error}).") from error
 
 
 def read_suite(values: Mapping[str, Any], known: Mapping[str, StageEntry] = STAGES) -> Suite:
-    """Make a suite of TOML values; raises UnknownName for keys that do not exist."""
-    allowed = [f.name for f in fields(Suite)] + ["evaluation", "stages"]
-    _check_keys("key of a suite", values, allowed)
+    """Make a suite of TOML values; raises UnknownName for keys that do not exist, or BadData."""
+    _check_keys("key of a suite", values, _SUITE)
     for key in ("name", "model", "strategies", "seeds", "tasks"):
         if key not in values:
             raise BadData(f"A suite needs the key {key!r}; it has {', '.join(sorted(values))}.")
@@ -168,14 +210,14 @@ def plan_name(text: str, known: Mapping[str, StageEntry] = STAGES) -> str:
 def _read_task(
     values: Mapping[str, Any], suite: Mapping[str, Any], known: Mapping[str, StageEntry]
 ) -> SuiteTask:
-    _check_keys("key of a task", values, [f.name for f in fields(SuiteTask)])
+    _check_keys("key of a task", values, _TASK)
     for key in ("name", "env"):
         if key not in values:
             raise BadData(f"A task needs the key {key!r}; it has {', '.join(sorted(values))}.")
     evaluation = {**suite.get("evaluation", {}), **values.get("evaluation", {})}
-    _check_keys("evaluation setting", evaluation, [f.name for f in fields(Evaluation)])
+    _check_keys("evaluation setting", evaluation, _EVALUATION)
     general, own = suite.get("stages", {}), values.get("stages", {})
-    _check_keys("stage", {**general, **own}, known)
+    _check_keys("stage", {**general, **own}, dict.fromkeys(known, _TABLE))
     stages = {name: {**general.get(name, {}), **own.get(name, {})} for name in {**general, **own}}
     return SuiteTask(
         name=values["name"],
@@ -186,11 +228,12 @@ def _read_task(
     )
 
 
-def _check_keys(kind: str, values: Mapping[str, Any], allowed: Any) -> None:
-    names = list(allowed)
-    for key in values:
-        if key not in names:
-            raise unknown(kind, key, names)
+def _check_keys(kind: str, values: Mapping[str, Any], allowed: Mapping[str, _Kind]) -> None:
+    for key, value in values.items():
+        if key not in allowed:
+            raise unknown(kind, key, allowed)
+        if not allowed[key].fits(value):
+            raise BadData(f"The {kind} {key!r} takes {allowed[key].words}, got {value!r:.80}.")
 
 
 def _check_name(kind: str, name: str) -> None:

@@ -19,9 +19,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
 
-from progym.agents.identity import changed_versions, versions
+from progym.agents.identity import changed_versions
 from progym.agents.strategy import StageEntry
 from progym.benchmarks.cells import Cell
+from progym.benchmarks.provenance import run_versions
 from progym.benchmarks.suite import Suite
 from progym.envs.errors import BadValue, ProgymError, RecordingFailed
 
@@ -112,7 +113,7 @@ class _Reporter:
 
 def _check_versions(assignment: Assignment) -> None:
     """Refuse to compute with other code than the run began with; a worker may start late."""
-    changed = changed_versions(assignment.versions, versions())
+    changed = changed_versions(assignment.versions, run_versions())
     if changed:
         raise BadValue(
             f"The code has changed since the run began ({changed}). Results of different "

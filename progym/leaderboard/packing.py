@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from progym.benchmarks.provenance import weights_digest
+from progym.benchmarks.provenance import run_versions, weights_digest
 from progym.benchmarks.results import Run, read_cells
-from progym.benchmarks.run_folder import versions
 from progym.envs.errors import BadValue, DataUnavailable, RecordingFailed
 from progym.leaderboard.bundle import (
     MANIFEST,
@@ -166,7 +165,7 @@ def _manifest_values(
 
 def _weights(run: Run) -> tuple[str | None, tuple[str, ...]]:
     """Hash the base model's weights, if they are still those that the run was made with."""
-    if versions().get("code") != run.info.versions.get("code"):
+    if run_versions().get("code") != run.info.versions.get("code"):
         note = (
             "progym's code or weights have changed since the run: the base model's hash is left "
             "out, and re-execution decides whether the episodes still hold."

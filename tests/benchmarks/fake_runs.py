@@ -43,7 +43,8 @@ def fake_suite(*, tasks: int = 3, examples: int = 60, seeds: Sequence[int] = (0,
 
 def write_fake_run(folder: Path, suite: Suite, *, skip: Sequence[Cell] = ()) -> Suite:
     """Write run.json and the cells of a made-up run."""
-    info = RunInfo(asdict(suite), suite.digest, {"progym": "0"}, 1, "2026-01-01", "", {"cores": 2})
+    began, versions = "2026-01-01", {"progym": "0"}
+    info = RunInfo(asdict(suite), suite.digest, "", {}, versions, 1, began, "", {"cores": 2})
     write_json(folder / "run.json", {"schema": 1, **asdict(info)})
     for cell in cells_of(suite):
         if cell not in skip:

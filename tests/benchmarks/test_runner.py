@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,7 +18,7 @@ from progym.benchmarks.cells import Cell, cells_of
 from progym.benchmarks.run_folder import open_run
 from progym.benchmarks.runner import RunOutcome, next_cell, run_suite
 from progym.benchmarks.suite import Evaluation, Suite
-from progym.envs.errors import BadValue, RecordingFailed, UnknownName
+from progym.envs.errors import BadData, BadValue, RecordingFailed, UnknownName
 from progym.envs.recording import read_episodes
 
 SUITE = toy_suite()
@@ -133,7 +134,6 @@ def test_ctrl_c_says_what_is_saved_and_how_to_go_on(tmp_path: Path):
     assert "2 of 4 cells are done and saved in" in done.stdout
     assert "--resume" in done.stdout
     assert done.stderr == ""
-    assert not (tmp_path / "run" / "run.lock").exists()
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_is_there(tmp_path: Path):
@@ -176,13 +176,65 @@ def test_a_folder_of_other_versions_is_refused(tmp_path: Path):
     with open_run(SUITE, tmp_path, resume=False, workers=1):
         pass
     info = json.loads((tmp_path / "run.json").read_text())
-    info["versions"]["numpy"] = "1.0"
+    info["versions"] |= {"numpy": "1.0", "evaluation": "0"}
     (tmp_path / "run.json").write_text(json.dumps(info))
     with (
-        pytest.raises(BadValue, match=r"numpy 1\.0 -> "),
+        pytest.raises(BadValue, match=r"evaluation 0 -> [0-9a-f]{16}, numpy 1\.0 -> "),
         open_run(SUITE, tmp_path, resume=True, workers=1),
     ):
         pass
+
+
+def test_a_run_does_not_go_on_with_other_weights_or_other_data(tmp_path: Path):
+    model, out = tmp_path / "model", tmp_path / "run"
+    model.mkdir()
+    (model / "model.safetensors").write_text("one")
+    suite = replace(SUITE, model=str(model))
+    with open_run(suite, out, resume=False, workers=1) as info:
+        assert info.data["toy"].keys() == {"train", "val", "test"}
+    (model / "model.safetensors").write_text("two")
+    values = json.loads((out / "run.json").read_text())
+    values["data"]["toy"]["val"] = "other"
+    (out / "run.json").write_text(json.dumps(values))
+    with (
+        pytest.raises(BadValue, match=r"the weights of model .* and the data of task 'toy'"),
+        open_run(suite, out, resume=True, workers=1),
+    ):
+        pass
+
+
+def test_what_a_kill_left_before_run_json_is_not_in_the_way(tmp_path: Path):
+    (tmp_path / "run.lock").write_text("1")
+    (tmp_path / "run.json.1.tmp").touch()
+    with open_run(SUITE, tmp_path, resume=True, workers=1):
+        assert (tmp_path / "run.json").is_file()
+
+
+def test_a_disk_that_takes_no_lock_is_one_error(tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with (
+            pytest.raises(RecordingFailed, match=r"run\.lock"),
+            open_run(SUITE, tmp_path, resume=False, workers=1),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path: Path):
+    (tmp_path / "notes").touch()
+    for out in (tmp_path / "notes", tmp_path / "notes" / "run"):
+        with pytest.raises(BadValue, match="can't be a run's folder: Not a directory"):
+            run(SUITE, out)
+
+
+@pytest.mark.parametrize("content", ['{"schema": 1, "digest": "x"}', "{}", "[]"])
+def test_a_run_json_that_is_not_one_is_named(content: str, tmp_path: Path):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(BadData, match=r"run\.json: not the description of a run"):
+        run(SUITE, tmp_path, resume=True)
 
 
 def test_a_folder_in_use_is_refused_and_a_dead_ones_lock_is_not_in_the_way(tmp_path: Path):
@@ -193,14 +245,9 @@ def test_a_folder_in_use_is_refused_and_a_dead_ones_lock_is_not_in_the_way(tmp_p
         ):
             pass
         lock = (tmp_path / "run.lock").read_text()
-    for dead in (
-        "",
-        lock.replace('"boot": "', '"boot": "x'),
-        lock.replace('"born": "', '"born": "1'),
-    ):
-        (tmp_path / "run.lock").write_text(dead)
-        with open_run(SUITE, tmp_path, resume=True, workers=1):
-            pass
+    (tmp_path / "run.lock").write_text(lock)  # of a process that lives, but holds it no more
+    with open_run(SUITE, tmp_path, resume=True, workers=1):
+        pass
 
 
 def test_a_resumed_run_keeps_its_threads_whatever_the_workers(tmp_path: Path):

@@ -10,7 +10,17 @@ import pytest
 
 from progym.benchmarks.cells import cells_of, pick_examples
 from progym.benchmarks.estimate import dry_run
-from progym.benchmarks.suite import Suite, SuiteTask, load_suite, read_suite, suite_names
+from progym.benchmarks.suite import (
+    _EVALUATION,
+    _SUITE,
+    _TASK,
+    Evaluation,
+    Suite,
+    SuiteTask,
+    load_suite,
+    read_suite,
+    suite_names,
+)
 from progym.envs.errors import BadData, BadValue, DataUnavailable, UnknownName
 
 TEXT = """
@@ -100,6 +110,31 @@ def test_values_that_make_no_grid_are_refused(wrong: str, right: str):
         suite_of(TEXT.replace(wrong, right))
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "takes"),
+    [
+        ("[0, 7]", "3", "'seeds' takes a list of whole numbers, got 3"),
+        ("[0, 7]", '"abc"', "'seeds' takes a list of whole numbers, got 'abc'"),
+        ("[0, 7]", "[true]", "'seeds' takes a list of whole numbers"),
+        ('"mine"', "5", "'name' takes a text, got 5"),
+        ("examples = 5", 'examples = "5"', "'examples' takes a whole number, got '5'"),
+        ("examples = 5", "temperature = true", "'temperature' takes a number"),
+        ('"Banking77-v0"', "7", "key of a task 'env' takes a text"),
+        ("evaluation = { examples = 3 }", "evaluation = 3", "'evaluation' takes a table, got 3"),
+        ("[stages.po]", "[stages]", "'stages' takes a table of tables"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_what_is_taken(right, wrong, takes):
+    with pytest.raises(BadData, match=takes):
+        suite_of(TEXT.replace(right, wrong))
+
+
+def test_every_setting_of_an_evaluation_can_be_set():
+    assert {field.name for field in fields(Evaluation)} == _EVALUATION.keys()
+    assert {field.name for field in fields(SuiteTask)} == _TASK.keys()
+    assert {field.name for field in fields(Suite)} | {"evaluation", "stages"} == _SUITE.keys()
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(BadData, match="'model'"):
         suite_of(TEXT.replace("model", "description"))
@@ -111,9 +146,10 @@ def test_a_suite_of_your_own_is_read_by_its_path(tmp_path: Path):
     assert load_suite(str(path)) == suite_of(TEXT)
     with pytest.raises(DataUnavailable, match="demo"):
         load_suite(str(tmp_path / "other.toml"))
-    path.write_text("name = ")
-    with pytest.raises(BadData, match="not TOML"):
-        load_suite(str(path))
+    for torn in (b"name = ", b"name = 'caf\xe9'"):
+        path.write_bytes(torn)
+        with pytest.raises(BadData, match="not TOML"):
+            load_suite(str(path))
 
 
 def test_an_unknown_suite_names_those_that_ship():
