@@ -13,8 +13,10 @@ import os
 import sys
 import tempfile
 import zipfile
-from functools import cached_property, lru_cache
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,22 +29,25 @@ K1, B = 0.9, 0.4
 _MEMO = 20_000  # queries a retriever remembers: the rollouts of one example ask the same ones
 _SHARED = 8  # corpora whose retrievers a process keeps
 _shared: dict[str, Retriever] = {}
+_sharing = Lock()
 
 
 def retriever(corpus: Corpus) -> Retriever:
     """Get this process's retriever over a corpus; equal fingerprints share one."""
-    found = _shared.pop(corpus.fingerprint, None) or Retriever(corpus)
-    _shared[corpus.fingerprint] = found  # newest last
-    while len(_shared) > _SHARED:
-        del _shared[next(iter(_shared))]
-    return found
+    with _sharing:
+        found = _shared.pop(corpus.fingerprint, None) or Retriever(corpus)
+        _shared[corpus.fingerprint] = found  # newest last
+        while len(_shared) > _SHARED:
+            del _shared[next(iter(_shared))]
+        return found
 
 
 class Retriever:
     """The service "retriever": BM25 (k1 0.9, b 0.4) over title and text, English stems.
 
     `answer` gives the titles of at most `k` passages that share a word with the query, best first,
-    ties by position in the corpus. A query without a known word gets an empty list.
+    ties by position in the corpus. A query without a known word gets an empty list. One retriever
+    may answer many threads.
     """
 
     deterministic = True
@@ -50,6 +55,8 @@ class Retriever:
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
         self._memo = lru_cache(maxsize=_MEMO)(self._search)
+        self._kept: Any = None
+        self._building = Lock()
 
     def answer(self, query: str, k: int) -> list[str]:
         """Find the titles for a query."""
@@ -68,10 +75,14 @@ class Retriever:
         best: list[int] = near[np.argsort(-scores[near], kind="stable")][:k].tolist()
         return tuple(self.corpus.passages[position].title for position in best)
 
-    @cached_property
+    @property
     def _index(self) -> Any:
-        path = cache_folder() / "bm25" / f"{_index_key(self.corpus)}.npz"
-        return _read_index(path, len(self.corpus.passages)) or _build_index(self.corpus, path)
+        with self._building:
+            if self._kept is None:
+                path = cache_folder() / "bm25" / f"{_index_key(self.corpus)}.npz"
+                found = _read_index(path, len(self.corpus.passages))
+                self._kept = found or _build_index(self.corpus, path)
+            return self._kept
 
 
 def cache_folder() -> Path:
@@ -108,7 +119,7 @@ def _tokenize(texts: list[str], *, ids: bool = False) -> Any:
 
 
 def _index_key(corpus: Corpus) -> str:
-    parts = (corpus.fingerprint, _bm25s().__version__, str(K1), str(B))
+    parts = (corpus.fingerprint, version("bm25s"), version("PyStemmer"), str(K1), str(B))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
 
 

@@ -1,5 +1,8 @@
 import logging
 import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -62,13 +65,55 @@ def test_ranking_is_that_of_bm25s(world):
         np.testing.assert_array_equal([scores[position[title]] for title in answer], best)
 
 
-def test_the_index_on_disk_answers_like_the_one_just_built(world, cache):
+def test_the_index_on_disk_answers_like_the_one_just_built(world, cache, monkeypatch):
     claims = [example.inputs["claim"] for example in world.examples(20)]
     built = [Retriever(world.corpus).answer(claim, 12) for claim in claims]
     assert index_file(cache).stat().st_size > 10_000
+    monkeypatch.setattr(retrieval, "_build_index", None)
     read = Retriever(world.corpus)
-    assert read._index is not None
     assert [read.answer(claim, 12) for claim in claims] == built
+
+
+def test_many_threads_that_ask_at_once_build_one_index(monkeypatch):
+    built, build = [], retrieval._build_index
+    together = threading.Barrier(8, timeout=60)
+
+    def count(corpus, path):
+        built.append(path)
+        time.sleep(0.05)  # long enough for the others to come along
+        return build(corpus, path)
+
+    def ask(service):
+        together.wait()
+        return service.answer("Belen", 1)
+
+    monkeypatch.setattr(retrieval, "_build_index", count)
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, [Retriever(make_corpus())] * 8))
+    assert answers == [["Belen Tordal"]] * 8
+    assert len(built) == 1
+
+
+def test_many_threads_that_want_a_retriever_get_one(monkeypatch):
+    class Slow(Retriever):
+        def __init__(self, corpus):
+            time.sleep(0.05)
+            super().__init__(corpus)
+
+    monkeypatch.setattr(retrieval, "Retriever", Slow)
+    corpus = make_corpus((("Only here", "and nowhere else"),))
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(retriever, [corpus] * 8))
+    assert len(found) == 1
+
+
+def test_an_index_of_another_stemmer_is_not_read(monkeypatch):
+    keys = [retrieval._index_key(make_corpus())]
+    for package in ("PyStemmer", "bm25s"):
+        versions = {"PyStemmer": "1", "bm25s": "1", package: "2"}
+        monkeypatch.setattr(retrieval, "version", versions.get)
+        keys.append(retrieval._index_key(make_corpus()))
+    assert len(set(keys)) == 3
 
 
 def test_titles_are_searched_as_well_as_texts():
