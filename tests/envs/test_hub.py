@@ -127,6 +127,25 @@ def test_hover_without_a_corpus_says_how_to_get_one():
         sources.load("banking77", "hub", "test", corpus="somewhere")
 
 
+@pytest.mark.usefixtures("unpinned")
+def test_a_row_that_no_environment_could_play_is_named(tmp_path):
+    write_pupa(tmp_path)
+    path = tmp_path / "PUPA_New.csv"
+    path.write_text(path.read_text("utf-8").replace("I am Ann 7.", " "), "utf-8")
+
+    with pytest.raises(BadData, match=r"Row 'c7' of the release: inputs: 'user_query' must"):
+        load_hub("papillon", "train", fetch=serve(tmp_path))
+
+
+@pytest.mark.usefixtures("unpinned")
+def test_a_corpus_of_the_users_may_lie_in_their_home(tmp_path, monkeypatch):
+    write_hover(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(hub, "fetch_file", serve(tmp_path))
+
+    assert sources.load("hover", "hub", "test", corpus="~").corpus is not None
+
+
 def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path):
     write_pupa(tmp_path)
 

@@ -283,6 +283,24 @@ def test_a_malformed_claim_is_named_with_its_position(tmp_path, change):
         import_release("hover", tmp_path, tmp_path / "out", corpus=tmp_path / "passages.jsonl.gz")
 
 
+def test_a_row_that_no_environment_could_play_is_named_and_nothing_written(tmp_path):
+    rows = [(f"c{i}", "x", "Q.", "Hi.", "Ann", "X." if i != 3 else " ") for i in range(12)]
+    write_csv(tmp_path / "PUPA_New.csv", PUPA_COLUMNS, *rows)
+    for part in ("train", "test"):
+        texts = [(f"{part} question {i}", "a" * (i > 0)) for i in range(12)]
+        write_csv(tmp_path / f"{part}.csv", ("text", "category"), *texts)
+    write_hover(tmp_path, [{**claim(i), "claim": " " if i == 5 else "C."} for i in range(12)])
+    corpus = tmp_path / "passages.jsonl.gz"
+
+    with pytest.raises(BadData, match=r"Row 'c3' of the release: gold: 'redacted_query' must"):
+        import_release("papillon", tmp_path, tmp_path / "out", sizes="all")
+    with pytest.raises(BadData, match=r"Row '\w+-00000' of the release: gold: 'label' must"):
+        import_release("banking77", tmp_path, tmp_path / "out", sizes="all")
+    with pytest.raises(BadData, match=r"Row 'u5' of the release: inputs: 'claim' must"):
+        import_release("hover", tmp_path, tmp_path / "out", sizes="all", corpus=corpus)
+    assert not (tmp_path / "out").exists()
+
+
 def test_hover_without_passages_says_which_option_gives_them(tmp_path):
     with pytest.raises(BadValue, match="--corpus"):
         import_release("hover", write_hover(tmp_path, [claim(0)]), tmp_path / "out")
@@ -291,10 +309,14 @@ def test_hover_without_passages_says_which_option_gives_them(tmp_path):
 def test_passages_that_can_not_be_read_are_named(tmp_path):
     write_hover(tmp_path, [claim(i) for i in range(12)])
     (tmp_path / "cut.jsonl.gz").write_bytes((tmp_path / "passages.jsonl.gz").read_bytes()[:60])
+    whole = (tmp_path / "passages.jsonl.gz").read_bytes()
+    (tmp_path / "damaged.jsonl.gz").write_bytes(whole[:40] + b"\xff" * 40 + whole[80:])
     (tmp_path / "bad.jsonl").write_text('{"title": "A", "text": "a"}\n{"title": "B"}\n')
 
     with pytest.raises(DataUnavailable, match=r"cut\.jsonl\.gz can't be read"):
         import_release("hover", tmp_path, tmp_path / "out", corpus=tmp_path / "cut.jsonl.gz")
+    with pytest.raises(DataUnavailable, match=r"damaged\.jsonl\.gz can't be read"):
+        import_release("hover", tmp_path, tmp_path / "out", corpus=tmp_path / "damaged.jsonl.gz")
     with pytest.raises(BadData, match=r"bad\.jsonl:2: a passage needs"):
         import_release("hover", tmp_path, tmp_path / "out", corpus=tmp_path / "bad.jsonl")
 

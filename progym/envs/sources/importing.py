@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ def _passages(corpus: Path) -> Iterator[Passage]:
                 if line.strip():
                     origin = f"{corpus}:{number}"
                     yield read_passage(parse_object(line, origin), origin)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataUnavailable(f"{corpus} can't be read ({error}).") from error
 
 

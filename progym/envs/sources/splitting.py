@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from progym.envs.errors import BadValue, unknown
 from progym.envs.program import Example
-from progym.envs.sources.formats import SPLITS
+from progym.envs.sources.formats import SPLITS, read_example
 from progym.envs.sources.releases import Pools
 
 Sizes = Mapping[str, int] | Literal["paper", "all"]
@@ -34,6 +35,9 @@ class Drawn:
 def draw(task: str, pools: Pools, sizes: Sizes, seed: int) -> Drawn:
     """Draw a task's splits; raises BadValue where sizes that were asked for are not there.
 
+    Every row drawn is held against the task's format; BadData names the one that our own loader
+    would refuse.
+
     An example's place comes from a hash of the seed and its id, so it depends neither on the order
     of the release nor on a random generator's version. A release with fewer examples than the
     paper's sizes need is shared out in the paper's proportions, and a note says so.
@@ -47,6 +51,8 @@ def draw(task: str, pools: Pools, sizes: Sizes, seed: int) -> Drawn:
         notes += [note] if note else []
         for name in names:
             splits[name], ordered = ordered[: counts[name]], ordered[counts[name] :]
+    for example in itertools.chain.from_iterable(splits.values()):
+        read_example(task, vars(example), f"Row {example.id!r} of the release")
     return Drawn({name: splits[name] for name in SPLITS}, tuple(notes))
 
 
