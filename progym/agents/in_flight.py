@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -53,9 +53,14 @@ class EpisodeInFlight:
 
     def begin(self) -> Episode | None:
         """Reset the environment; a program may end, or fail, before its first call."""
-        self._observation, self._info = self.env.reset(
-            seed=self._request.seed, options={"example_id": self._request.example_id}
-        )
+        try:
+            self._observation, self._info = self.env.reset(
+                seed=self._request.seed, options={"example_id": self._request.example_id}
+            )
+        except Exception as error:
+            if self._program is not None:  # ours keep records of what fails in them
+                raise
+            return self.fail(f"{type(error).__name__}: {error}")
         return self._info.get("record")
 
     def request(self, prompts: PromptSet) -> GenerationRequest:
@@ -71,7 +76,12 @@ class EpisodeInFlight:
         self._calls += 1
         if self._program is None:
             self._recorder.note(self._observation, self._info, completion)
-        observation, reward, terminated, truncated, info = self.env.step(completion)
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(completion)
+        except Exception as error:
+            if self._program is not None:  # ours keep records of what fails in them
+                raise
+            return self.fail(f"{type(error).__name__}: {error}")
         self._observation, self._info = observation, info
         if not (terminated or truncated):
             self._recorder.reward += float(reward)
@@ -82,6 +92,17 @@ class EpisodeInFlight:
             return self.fail("A wrapper ended the episode before its program did.")
         self._recorder.reward += float(reward)
         return self._recorder.episode("truncated" if truncated else "ok")
+
+    def is_plain_start(self, prompts: PromptSet) -> bool:
+        """Whether the pending prompt is all the caller's doing: nothing was said or tuned yet."""
+        return self._calls == 0 and not prompts.modules
+
+    def cut(self, reason: str) -> Episode:
+        """End the episode where its prompt outgrew the model; a program's earns nothing."""
+        if self._program is None:
+            return self._recorder.episode("truncated")
+        record = self._program.abandon(reason)
+        return replace(record, status="truncated", score=0.0, fault=None)
 
     def fail(self, fault: str) -> Episode:
         """End the episode for a fault of the system that happened outside its environment."""

@@ -46,9 +46,9 @@ class LanguageModel(Protocol):
 
     Answers come in the requests' order, each a `Completion` with the messages as `prompt`, and with
     `prompt_ids`, `token_ids` and `logprobs` where the model knows them. The same requests in the
-    same batch give the same completions, bit for bit on the CPU. A prompt that does not fit the
-    model's context raises BadValue with both lengths: nothing is cut in silence. An endpoint that
-    can't be reached raises ServiceFault.
+    same batch give the same completions, bit for bit on the CPU. Prompts that do not fit the
+    model's context raise PromptTooLong with both lengths and the places of all of them among the
+    requests: nothing is cut in silence. An endpoint that can't be reached raises ServiceFault.
     """
 
     name: str

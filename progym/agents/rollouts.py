@@ -20,7 +20,7 @@ from progym.agents.in_flight import EpisodeInFlight, RolloutRequest, TextEnv
 from progym.agents.model import LanguageModel, Sampling
 from progym.agents.seeding import derive_seed
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadValue, ServiceFault
+from progym.envs.errors import BadValue, PromptTooLong, ServiceFault
 from progym.envs.prompts import PromptSet
 from progym.envs.records import Episode
 
@@ -63,8 +63,9 @@ def roll_out(
     """Run the requested episodes and give their records in the requests' order.
 
     An episode that fails is recorded with status "fault" and leaves the others alone; so is one
-    whose model could not be reached. A caller's mistake (an unknown example, a prompt longer than
-    the model's context) raises.
+    whose model could not be reached. One whose prompt outgrows the model's context ends as
+    truncated. A caller's mistake (an unknown example, a plain first prompt longer than the model's
+    context) raises.
 
     Args:
         make_env: Makes one more environment; each is used for many episodes.
@@ -103,12 +104,15 @@ class _EnvPool:
     def __init__(self, make_env: Callable[[], TextEnv]) -> None:
         self._make_env = make_env
         self._idle: SimpleQueue[TextEnv] = SimpleQueue()
+        self._made: list[TextEnv] = []
 
     def take(self) -> TextEnv:
         try:
             return self._idle.get_nowait()
         except Empty:
-            return self._make_env()
+            env = self._make_env()
+            self._made.append(env)
+            return env
 
     def give(self, env: TextEnv) -> None:
         self._idle.put(env)
@@ -120,8 +124,8 @@ class _EnvPool:
             prompts.check(env.unwrapped.program.modules)
 
     def close(self) -> None:
-        while not self._idle.empty():
-            self._idle.get().close()
+        for env in self._made:
+            env.close()
 
 
 @dataclass(frozen=True)
@@ -179,12 +183,25 @@ class _Run:
         wanted = [episode.request(self.prompts) for episode in flying.values()]
         try:
             completions = self.model.generate(wanted, self.sampling)
+        except PromptTooLong as error:
+            return self._cut(flying, error)
         except ServiceFault as error:
             logger.warning("%s failed with %d calls pending: %s", name, len(wanted), error)
             fault = f"ServiceFault: {name}: {error}"
             return {i: partial(episode.fail, fault) for i, episode in flying.items()}
         pairs = zip(flying.items(), completions, strict=True)
         return {i: partial(episode.answer, completion) for (i, episode), completion in pairs}
+
+    def _cut(self, flying: dict[int, EpisodeInFlight], error: PromptTooLong) -> dict[int, _Advance]:
+        """End the episodes whose prompts are too long; have the other calls answered."""
+        places = list(flying)
+        too_long = {i: flying[i] for i in (places[place] for place in error.positions)}
+        if not too_long or any(one.is_plain_start(self.prompts) for one in too_long.values()):
+            raise error
+        logger.warning("%d of %d calls end their episodes: %s", len(too_long), len(places), error)
+        rest = {i: episode for i, episode in flying.items() if i not in too_long}
+        cut = {i: partial(episode.cut, str(error)) for i, episode in too_long.items()}
+        return {**cut, **self._generate(rest)}
 
     def _land(
         self, flying: dict[int, EpisodeInFlight], advanced: dict[int, Episode | None]

@@ -11,7 +11,7 @@ from progym.agents.model import Sampling
 from progym.agents.models.scripted import GoldModel, ScriptedModel
 from progym.agents.rollouts import RolloutRequest, requests_for, roll_out
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadValue, ServiceFault
+from progym.envs.errors import BadValue, PromptTooLong, ServiceFault
 from progym.envs.examples import Examples
 from progym.envs.module import Field, Module, ask
 from progym.envs.program import Example, Program, Score
@@ -257,6 +257,26 @@ class Echo(gymnasium.Env[str, str]):
         return f"say {self.turn}", reward, self.turn == 2, False, {"step_type": ("say", self.turn)}
 
 
+class Moody(Echo):
+    """Breaks in the step of one example, or while it begins another; knows whether it is closed."""
+
+    closed = False
+
+    def reset(self, *, seed=None, options=None):
+        self.example = (options or {})["example_id"]
+        if self.example == "unborn":
+            raise ValueError("no such thing")
+        return super().reset()
+
+    def step(self, action):
+        if self.example == "bad" and self.turn == 1:
+            raise KeyError("mood")
+        return super().step(action)
+
+    def close(self):
+        self.closed = True
+
+
 class Parrot:
     """Repeats the last message."""
 
@@ -273,3 +293,62 @@ def test_any_text_environment_with_step_types_can_be_rolled_out():
         ("say", 1, "say 1"),
     ]
     assert (episode.status, episode.reward) == ("ok", 1.0)
+
+
+def test_a_bug_in_an_environment_not_of_ours_costs_its_own_episodes_alone():
+    requests = [RolloutRequest(name, 0) for name in ("good", "bad", "unborn", "fine")]
+    episodes = roll_out(Moody, Parrot(), PromptSet(), requests, sampling=SAMPLING)
+    assert [e.status for e in episodes] == ["ok", "fault", "fault", "ok"]
+    assert (episodes[1].fault, len(episodes[1].calls)) == ("KeyError: 'mood'", 2)
+    assert (episodes[2].fault, episodes[2].score) == ("ValueError: no such thing", None)
+
+
+class Interrupted(Parrot):
+    def generate(self, requests, sampling):
+        raise KeyboardInterrupt
+
+
+def test_environments_in_flight_are_closed_too():
+    made = []
+
+    def make():
+        made.append(Moody())
+        return made[-1]
+
+    requests = [RolloutRequest("good", seed) for seed in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        roll_out(make, Interrupted(), PromptSet(), requests, sampling=SAMPLING)
+    assert [env.closed for env in made] == [True] * 3
+
+
+class Brief(ScriptedModel):
+    """A model whose context holds the prompts of occurrences below `room`."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(seeded_word)
+        self.room = room
+
+    def generate(self, requests, sampling):
+        calls = [request.call for request in requests]
+        too_long = [i for i, call in enumerate(calls) if call and call.occurrence >= self.room]
+        if too_long:
+            raise PromptTooLong("300 tokens", too_long)
+        return super().generate(requests, sampling)
+
+
+def test_a_prompt_that_outgrew_the_model_ends_its_episode_alone():
+    requests = requests_for(["e0", "e1", "e3"], repeats=2, seed=0)
+    cut = roll_out(make_env, Brief(1), PromptSet(), requests, sampling=SAMPLING)
+    whole = roll_out(make_env, Brief(9), PromptSet(), requests, sampling=SAMPLING)
+    assert [e.status for e in cut] == ["ok", "ok", "truncated", "truncated", "ok", "ok"]
+    assert [(e.score, e.reward, e.fault, len(e.calls)) for e in cut[2:4]] == [(0, 0, None, 1)] * 2
+    assert digests(cut[:2] + cut[4:]) == digests(whole[:2] + whole[4:])
+
+
+def test_a_first_prompt_too_long_is_the_callers_mistake_only_where_nothing_was_tuned():
+    requests = requests_for(["e0"], repeats=2, seed=0)
+    with pytest.raises(PromptTooLong, match="300 tokens"):
+        roll_out(make_env, Brief(0), PromptSet(), requests, sampling=SAMPLING)
+    tuned = PromptSet({"word": ModulePrompt("Write at length.")})
+    episodes = roll_out(make_env, Brief(0), tuned, requests, sampling=SAMPLING)
+    assert [(e.status, e.score, e.calls) for e in episodes] == [("truncated", 0.0, ())] * 2

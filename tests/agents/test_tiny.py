@@ -19,6 +19,7 @@ from progym.agents.stage import Task
 from progym.agents.tiny.documents import (
     LIFE,
     SCHOOL,
+    Document,
     collect_turns,
     keep_source,
     write_documents,
@@ -29,7 +30,7 @@ from progym.agents.tiny.train import WEIGHTS, Row, tokenize
 from progym.envs.catalog import IDS
 from progym.envs.parsing import parse
 from progym.envs.prompts import PromptSet
-from progym.envs.rendering import render_reply
+from progym.envs.rendering import Message, render_reply
 from progym.envs.worlds.names import NAMES
 
 TOKENIZER = build_tokenizer(["Claim: the founder of Arvo Guild is Belen.\nLabel: card_arrival"], 64)
@@ -56,6 +57,15 @@ def test_only_replies_and_repeated_names_carry_the_loss() -> None:
     learned = tokenizer.decode(row.ids[row.learn])
     replies = [m["content"] for m in document.messages if m["role"] == "assistant"]
     assert learned == "".join(f"{reply}<|end|>" for reply in replies)
+
+
+def test_a_name_that_stood_before_carries_the_loss_in_any_turn() -> None:
+    turns = (("user", " Arvo Guild"), ("assistant", " Belen"), ("user", " Belen Guild Arvo"))
+    document = Document("m", tuple(Message(role=role, content=text) for role, text in turns))
+    names = frozenset(TOKENIZER.encode(" Arvo Belen", add_special_tokens=False))
+    plain, row = tokenize(TOKENIZER, document), tokenize(TOKENIZER, document, names)
+    assert not (plain.learn & ~row.learn).any()
+    assert TOKENIZER.decode(row.ids[row.learn & ~plain.learn]).split() == ["Belen", "Arvo"]
 
 
 @pytest.mark.parametrize("env_id", IDS)

@@ -18,7 +18,7 @@ from progym.agents.models.decoding import sample
 from progym.agents.models.prefill import Row
 from progym.agents.models.transformers_lm import TransformersModel
 from progym.agents.policy import Policy
-from progym.envs.errors import BadData, BadValue, DataUnavailable, UnknownName
+from progym.envs.errors import BadData, BadValue, DataUnavailable, PromptTooLong, UnknownName
 from progym.envs.rendering import Message
 
 LONG_HEAD = "Answer in one word, and nothing but one word."
@@ -156,8 +156,10 @@ def test_a_completion_knows_its_prompt_and_its_usage(lm):
 
 
 def test_a_prompt_over_the_context_raises_with_both_lengths(lm):
-    with pytest.raises(BadValue, match=r"of 10\d\d tokens and up to 24 .* 1024 tokens"):
-        lm.generate([request("x" * 1000, 0)], Sampling(1.0, 24))
+    long, short = request("x" * 1000, 0), request("why?", 0)
+    with pytest.raises(PromptTooLong, match=r"of 10\d\d tokens and up to 24 .* 1024 tokens") as e:
+        lm.generate([short, long, short, long], Sampling(1.0, 24))
+    assert e.value.positions == (1, 3)
 
 
 def test_sampling_leaves_the_models_mode_as_it_was(lm):

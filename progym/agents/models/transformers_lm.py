@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 from progym.agents.model import GenerationRequest, Sampling
 from progym.agents.models.decoding import Sampled, sample
 from progym.agents.models.prefill import Row
-from progym.envs.errors import BadData, BadValue
+from progym.envs.errors import BadData, PromptTooLong
 from progym.envs.records import Completion
 from progym.envs.rendering import Message
 
@@ -51,7 +52,7 @@ class TransformersModel:
     def generate(
         self, requests: Sequence[GenerationRequest], sampling: Sampling
     ) -> list[Completion]:
-        """Complete every request; raises BadValue where a prompt does not fit the context."""
+        """Complete every request; raises PromptTooLong where one does not fit the context."""
         if not requests:
             return []
         rows = self._rows(requests, sampling)
@@ -71,23 +72,25 @@ class TransformersModel:
     def _rows(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Row]:
         encoded: dict[Hashable, tuple[int, ...]] = {}
         rows: list[Row] = []
-        for request in requests:
+        too_long: list[int] = []
+        room = (self.context_length or sys.maxsize) - sampling.max_completion_length
+        for position, request in enumerate(requests):
             key = tuple((message["role"], message["content"]) for message in request.messages)
             prompt = encoded.get(key)
             if prompt is None:
                 prompt = encoded[key] = tuple(self.encode(request.messages))
-                self._check_length(len(prompt), sampling)
+            if len(prompt) > room:
+                too_long.append(position)
             rows.append(Row(prompt, key[:-1], request.seed))
-        return rows
-
-    def _check_length(self, prompt: int, sampling: Sampling) -> None:
-        new, context = sampling.max_completion_length, self.context_length
-        if context is not None and prompt + new > context:
-            raise BadValue(
-                f"A prompt of {prompt} tokens and up to {new} new ones do not fit the context of "
-                f"{self.name}, {context} tokens. Use fewer or shorter demos, a smaller "
-                "max_completion_length or another model."
+        if too_long:
+            raise PromptTooLong(
+                f"A prompt of {len(rows[too_long[0]].prompt)} tokens and up to "
+                f"{sampling.max_completion_length} new ones do not fit the context of {self.name}, "
+                f"{self.context_length} tokens. Use fewer or shorter demos, a smaller "
+                "max_completion_length or another model.",
+                too_long,
             )
+        return rows
 
     def _complete(self, request: GenerationRequest, row: Row, result: Sampled) -> Completion:
         written = result.token_ids[:-1] if result.ended else result.token_ids
