@@ -24,11 +24,6 @@ class Corpus:
     fingerprint: str
     """Names the content: equal fingerprints, equal passages; keys the index kept on disk."""
 
-    @cached_property
-    def by_title(self) -> Mapping[str, Passage]:
-        """Passages by title."""
-        return {passage.title: passage for passage in self.passages}
-
     def show(self, titles: Iterable[str]) -> tuple[str, ...]:
         """Give passages as prompt items, `title | text`."""
         return tuple(map(self._shown.__getitem__, titles))

@@ -68,16 +68,21 @@ def check_call(values: Mapping[str, Any]) -> dict[str, Any]:
         _all_of((str,), message.values(), "prompt")  # pyright: ignore[reportUnknownArgumentType]
     for name, kinds in (("prompt_ids", (int,)), ("token_ids", (int,)), ("logprobs", _NUMBER)):
         checked[name] = _all_of(kinds, checked[name], name)
-    checked["inputs"] = {
-        name: value if isinstance(value, str) else _all_of((str,), value, name)
-        for name, value in checked["inputs"].items()
-    }
+    checked["inputs"] = {name: _input(name, value) for name, value in checked["inputs"].items()}
     return checked
 
 
 def check_ask(values: Mapping[str, Any]) -> dict[str, Any]:
     """Check a request's values; its answer may be any JSON."""
     return _checked(values, {"service": (str,), "request": (dict,), "answer": (object,)}, "an ask")
+
+
+def _input(name: str, value: object) -> str | tuple[Any, ...]:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise TypeError(f"{name!r} is neither a text nor an array of texts: {value!r:.40}")
+    return _all_of((str,), value, name)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _checked(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -80,13 +79,13 @@ class EpisodeWriter:
                     end += len(line)
                     self.count += 1
         if end < self.path.stat().st_size:
-            os.truncate(self.path, end)
+            self._file.truncate(end)
         return end
 
     def _restore(self) -> None:
         """Take back the part of a line that still fitted on the disk."""
         try:
-            os.truncate(self.path, self._size)
+            self._file.truncate(self._size)
         except OSError as error:
             raise RecordingFailed(
                 f"{self.path} can't be written nor cut: {error.strerror}. "

@@ -84,7 +84,14 @@ def make_recorded(episode: Episode) -> ProgramEnv:
                 f"The environment was made with an object for {name!r} ({value['object']}), "
                 "which a record can't hold. Pass the environment it was played in."
             )
-    return _program_env(gymnasium.make(episode.env_id, **episode.env_kwargs))
+    try:
+        return _program_env(gymnasium.make(episode.env_id, **episode.env_kwargs))
+    except TypeError as error:
+        raise BadValue(
+            f"{episode.env_id} can't be made with the recorded arguments "
+            f"{dict(episode.env_kwargs)}: {error}. Replay it with the version of progym that "
+            "played it, or pass the environment."
+        ) from error
 
 
 def _program_env(env: gymnasium.Env[Any, Any]) -> ProgramEnv:
@@ -200,7 +207,8 @@ def _are_values(value: object) -> TypeGuard[_Values]:
 
 
 def _text_difference(name: str, old: str, new: str) -> str:
-    start = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), 0)
+    pairs = enumerate(zip(old, new, strict=False))
+    start = next((i for i, (a, b) in pairs if a != b), min(len(old), len(new)))
     start = max(0, start - 20)
     old, new = old[start : start + 60], new[start : start + 60]
     return f"{name} differs: {old!r} in the record, {new!r} now"

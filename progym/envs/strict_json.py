@@ -71,7 +71,10 @@ def read_lines(path: Path, content: bytes) -> Iterator[tuple[str, dict[str, Any]
 def _parse(content: bytes, origin: str) -> object:
     try:
         return json.loads(
-            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse
+            content.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse,
+            parse_float=_finite,
         )
     except UnicodeDecodeError as error:
         raise BadData(f"{origin}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
@@ -88,6 +91,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"key {twice!r} stands twice in one object")
     return values
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number:.40} is too large a number")
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:

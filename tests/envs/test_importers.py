@@ -130,7 +130,7 @@ def test_hover_takes_claims_of_the_wanted_hops_once_a_question(tmp_path):
     assert sorted(sum(splits.values(), ())) == sorted(f"u{i}" for i in range(12))
     assert data.examples[0].gold == {"titles": [f"T{data.examples.ids[0][1:]}", "Café"], "hops": 4}
     assert data.corpus is not None
-    assert data.corpus.by_title["Café"].text == "One. Two."
+    assert data.corpus.show(["Café"]) == ("Café | One. Two.",)
     assert report.passages == 100
 
 

@@ -110,7 +110,7 @@ def test_a_full_disk_says_how_many_episodes_are_safe_and_leaves_them_readable(to
     line = dump_line(toy.play(toy.make()).to_json())
     (tmp_path / "line").write_bytes(line)
     script = """
-import json, resource, sys
+import os, resource, sys
 from pathlib import Path
 from progym.envs.errors import RecordingFailed
 from progym.envs.recording import EpisodeWriter, read_episode
@@ -118,8 +118,10 @@ folder = Path(sys.argv[1])
 line = (folder / "line").read_bytes()
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(len(line) * 2.5),) * 2)
 episode = read_episode(line, "line")
+os.chdir(folder)
 try:
-    with EpisodeWriter(folder / "e.jsonl") as writer:
+    with EpisodeWriter(Path("e.jsonl")) as writer:
+        os.chdir("/")  # the file is the one that was opened, wherever the process goes
         for _ in range(5):
             writer.write(episode)
 except RecordingFailed as error:
@@ -177,6 +179,7 @@ WRONG = {
     "token ids as texts": (["calls", 0, "token_ids"], ["1"]),
     "fields that are numbers": (["calls", 0, "fields", "query"], 1),
     "inputs that are numbers": (["calls", 0, "inputs", "notes"], [1]),
+    "an input that is an object": (["calls", 0, "inputs", "notes"], {"a": 1}),
     "an unknown finish": (["calls", 0, "finish"], "tired"),
     "a request that is no object": (["asks", 0, "request"], []),
     "a metric as text": (["metrics", "accuracy"], "1"),
@@ -207,6 +210,7 @@ def test_a_line_without_a_key_is_named(toy, missing):
     ("line", "reason"),
     [
         (b'{"reward": NaN}', "NaN is not a JSON number"),
+        (b'{"reward": 1e999}', "1e999 is too large a number"),
         (b'{"reward": 1, "reward": 2}', "'reward' stands twice"),
         (b"\xff", "not UTF-8"),
         (b"[1]", "expected a JSON object"),

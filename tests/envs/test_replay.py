@@ -155,6 +155,20 @@ def test_a_change_in_the_record_is_found_where_it_is(toy, change, step, what):
     assert report.step == step
 
 
+def test_of_a_text_and_a_longer_one_the_end_that_differs_is_shown(toy):
+    def replies(env):
+        text = toy.gold_reply(env)
+        return "Query: " + "x" * 99 if text.startswith("Query") else text
+
+    episode = edit(toy.play(toy.make(), replies), 0, fields={"query": "x" * 99 + " and more"})
+
+    drift = replay(episode, toy.make()).drift
+
+    assert drift == (
+        f"fields, 'query', differs: {'x' * 20 + ' and more'!r} in the record, {'x' * 20!r} now"
+    )
+
+
 def test_a_program_that_changed_is_a_drift(toy):
     def run(question) -> Any:
         reply = yield toy.answer(question=question, notes=())
@@ -186,5 +200,7 @@ def test_an_episode_that_names_no_environment_wants_one(toy):
         replay(replace(episode, env_id="some_module:Id-v0"))
     with pytest.raises(UnknownName, match="Did you mean 'Banking77-v0'"):
         replay(replace(episode, env_id="Banking7-v0"))
+    with pytest.raises(BadValue, match=r"Banking77-v0 can't be made .*'labels'"):
+        replay(replace(episode, env_id="Banking77-v0", env_kwargs={"labels": True}))
     with pytest.raises(BadValue, match="an object for 'judge'"):
         replay(replace(episode, env_id="Banking77-v0", env_kwargs={"judge": {"object": "m.Judge"}}))
