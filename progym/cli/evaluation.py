@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -19,7 +21,6 @@ from progym.agents.models import load_model
 from progym.agents.policy import Policy
 from progym.agents.rollouts import requests_for, roll_out
 from progym.agents.stage import Report, Task
-from progym.benchmarks.intervals import mean_score
 from progym.cli.arguments import (
     AsJson,
     Data,
@@ -34,8 +35,12 @@ from progym.cli.arguments import (
 )
 from progym.cli.progress import progress_bar
 from progym.envs.env import ProgramEnv
+from progym.envs.errors import BadValue, MissingExtra
 from progym.envs.recording import EpisodeWriter
 from progym.envs.records import Episode
+
+if TYPE_CHECKING:
+    from progym.benchmarks.intervals import Estimate, Scores
 
 _BATCH = 256
 """Episodes that run together and are written down together."""
@@ -61,16 +66,19 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a policy: scores with an interval, how episodes ended, tokens by module."""
+    mean_score = _import_mean_score()  # at the start: no rollout should be drawn in vain
     task = make_task(env_id, data, env_arg)
     acting = pick_policy(model, policy)
     sampling = Sampling(temperature, max_completion_length)
-    path = out or Path("runs/eval") / f"{env_id}-{split}-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
+    now = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S-%f")
+    path = out or Path("runs/eval") / f"{env_id}-{split}-{now}.jsonl"
+    if path.is_file() and path.stat().st_size:
+        raise BadValue(f"{path} holds something already. Give --out a file that is new or empty.")
     started = time.perf_counter()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with progress_bar(quiet=as_json) as report, EpisodeWriter(path) as writer:
+    with progress_bar(quiet=as_json) as report:
         plan = _Plan(task, split, acting, sampling, seed)
-        done = plan.run(episodes, repeats, writer, report)
-    summary = summarize(done) | {
+        done = plan.run(episodes, repeats, path, report)
+    summary = summarize(done, mean_score) | {
         "environment": env_id,
         "split": split,
         "fingerprint": done[0].fingerprint,
@@ -96,10 +104,11 @@ class _Plan:
     sampling: Sampling
     seed: int
 
-    def run(
-        self, examples: int, repeats: int, writer: EpisodeWriter, report: Report
-    ) -> list[Episode]:
-        """Roll out the first examples, writing each batch down before the next begins."""
+    def run(self, examples: int, repeats: int, path: Path, report: Report) -> list[Episode]:
+        """Roll out the first examples, writing each batch down before the next begins.
+
+        The file is made when all else is there, so that a mistake leaves none behind.
+        """
         env = self.task.make(self.split)
         inner = env.unwrapped
         assert isinstance(inner, ProgramEnv)
@@ -108,27 +117,38 @@ class _Plan:
         report("loading the model", 0, len(requests))
         model = load_model(self.policy)
         done: list[Episode] = []
-        for begin in range(0, len(requests), _BATCH):
-            before = len(done)
+        with EpisodeWriter(path) as writer:
+            for begin in range(0, len(requests), _BATCH):
+                before = len(done)
 
-            def tell(some: int, _all: int, before: int = before) -> None:
-                report("episodes", before + some, len(requests))
+                def tell(some: int, _all: int, before: int = before) -> None:
+                    report("episodes", before + some, len(requests))
 
-            batch = roll_out(
-                lambda: self.task.make(self.split),
-                model,
-                self.policy.prompts,
-                requests[begin : begin + _BATCH],
-                sampling=self.sampling,
-                progress=tell,
-            )
-            for episode in batch:
-                writer.write(episode)
-            done += batch
+                batch = roll_out(
+                    lambda: self.task.make(self.split),
+                    model,
+                    self.policy.prompts,
+                    requests[begin : begin + _BATCH],
+                    sampling=self.sampling,
+                    progress=tell,
+                )
+                for episode in batch:
+                    writer.write(episode)
+                done += batch
         return done
 
 
-def summarize(episodes: list[Episode]) -> dict[str, Any]:
+def _import_mean_score() -> Callable[[Scores], Estimate]:
+    try:
+        from progym.benchmarks.intervals import mean_score
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"Scores with intervals need {error.name!r}: pip install 'progym[bench]'."
+        ) from error
+    return mean_score
+
+
+def summarize(episodes: list[Episode], mean_score: Callable[[Scores], Estimate]) -> dict[str, Any]:
     """Sum up scores, metrics, statuses and tokens by module; faults score nothing."""
     scores = [episode.score for episode in episodes if episode.score is not None]
     tokens: dict[str, Counter[str]] = {}
@@ -146,7 +166,7 @@ def summarize(episodes: list[Episode]) -> dict[str, Any]:
     return {
         "episodes": len(episodes),
         "score": float(np.mean(scores)) if scores else None,
-        "interval": _interval(episodes),
+        "interval": _interval(episodes, mean_score),
         "status": dict(Counter(episode.status for episode in episodes)),
         "metrics": {
             name: float(np.mean([e.metrics[name] for e in episodes if name in e.metrics]))
@@ -156,7 +176,9 @@ def summarize(episodes: list[Episode]) -> dict[str, Any]:
     }
 
 
-def _interval(episodes: list[Episode]) -> tuple[float, float] | None:
+def _interval(
+    episodes: list[Episode], mean_score: Callable[[Scores], Estimate]
+) -> tuple[float, float] | None:
     """95 % interval of the mean over examples, repeats averaged first; None without a score."""
     by_example: dict[str, list[float]] = {}
     for episode in episodes:
@@ -164,7 +186,7 @@ def _interval(episodes: list[Episode]) -> tuple[float, float] | None:
             by_example.setdefault(episode.example_id, []).append(episode.score)
     if not by_example:
         return None
-    estimate = mean_score(np.array([[np.mean(scores) for scores in by_example.values()]]))
+    estimate = mean_score(np.array([[float(np.mean(scores)) for scores in by_example.values()]]))
     return estimate.low, estimate.high
 
 

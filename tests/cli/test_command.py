@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Run `progym ARGUMENTS` in this process; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str, typed: str | None = None) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["progym", *arguments])
@@ -77,6 +79,7 @@ def test_a_mistake_ends_in_one_line_and_exit_code_2(
     assert code == 2
     assert said in err
     assert "Traceback" not in err
+    assert not list(Path().iterdir())
 
 
 def test_eval_scores_records_and_replays(run: Run, tmp_path: Path) -> None:
@@ -88,6 +91,34 @@ def test_eval_scores_records_and_replays(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("replay", str(file))
     assert code == 0
     assert "3 of 3 episodes replay identically" in out
+
+
+def test_eval_does_not_mix_its_episodes_with_others(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "episodes.jsonl"
+    file.write_text("mine\n")
+    code, _, err = run("eval", "Banking77-v0", "--model", "gold", "--out", str(file))
+    assert (code, file.read_text()) == (2, "mine\n")
+    assert "holds something already" in err
+
+
+def test_a_file_in_a_folders_place_is_one_error(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "README.md").touch()
+    evaluate = ("eval", "Banking77-v0", "--model", "gold", "--episodes", "1")
+    for arguments in (
+        (*evaluate, "--out", "README.md/x.jsonl"),
+        ("bench", "run", "smoke", "--out", "README.md"),
+        ("board", "build", "--out", "README.md"),
+    ):
+        code, _, err = run(*arguments)
+        assert (code, "README.md" in err, "Traceback" in err) == (2, True, False)
+
+
+def test_eval_without_scipy_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.delitem(sys.modules, "progym.benchmarks.intervals", raising=False)
+    code, _, err = run("eval", "Banking77-v0", "--model", "gold")
+    assert (code, "pip install 'progym[bench]'" in err) == (2, True)
+    assert not Path("runs").exists()
 
 
 def test_replay_says_where_a_changed_completion_drifts(run: Run, tmp_path: Path) -> None:

@@ -37,6 +37,12 @@ def test_importing_progym_does_not_load(name: str, imports: list[dict[str, Any]]
     assert name not in imports[0]["modules"]
 
 
+def test_importing_the_command_line_loads_no_extra() -> None:
+    code = "import json, sys, progym.cli.main; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert set(json.loads(done.stdout)) & {*HEAVY} - {"typer", "rich"} == set()
+
+
 def test_importing_progym_takes_under_half_a_second_beyond_gymnasium(
     imports: list[dict[str, Any]],
 ) -> None:
