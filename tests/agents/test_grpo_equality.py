@@ -200,6 +200,26 @@ def test_a_model_that_attends_in_windows_is_not_packed(random_lm):
     assert not can_pack(model, model.config)
 
 
+def test_a_model_in_bfloat16_is_packed_all_the_same(random_lm):
+    from progym.agents.grpo.scoring import can_pack
+
+    model, _ = load(random_lm)
+    assert can_pack(model.bfloat16(), model.config)
+
+
+def test_a_model_in_bfloat16_that_looks_elsewhere_is_still_found_out(random_lm):
+    import torch
+
+    from progym.agents.grpo.scoring import can_pack
+
+    model, _ = load(random_lm)
+    model.bfloat16()
+    rotary = model.model.rotary_emb
+    forward = rotary.forward
+    rotary.forward = lambda x, position_ids: forward(x, torch.arange(position_ids.size(1))[None])
+    assert not can_pack(model, model.config)
+
+
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [

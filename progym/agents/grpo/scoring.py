@@ -76,7 +76,8 @@ def can_pack(model: Model, config: Any) -> bool:
     with torch.no_grad():
         together = score(rows).logprobs
         alone = torch.cat([score([row]).logprobs for row in rows])
-    tolerance = 100 * torch.finfo(together.dtype).eps * float(alone.abs().max())
+    # Of the weights' own precision: scores in bfloat16 differ by more than rounding in float32.
+    tolerance = 8 * torch.finfo(cast("Any", model).dtype).eps * float(alone.abs().max())
     return bool((together - alone).abs().max() <= max(tolerance, 1e-4))
 
 

@@ -2,7 +2,8 @@
 
 TRL asks once a step for completions; here that runs episodes and gives rows of any number instead.
 A step is one micro-batch to TRL, so its losses need no correction for splitting; memory is bounded
-where rows are scored. Importing this takes seconds (TRL).
+where packed rows are scored, while padded ones all go through the model at once. Importing this
+takes seconds (TRL).
 """
 
 from __future__ import annotations
