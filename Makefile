@@ -1,11 +1,13 @@
 # Everything a newcomer runs. Each target makes its venv and installs what it needs, once, on a
-# machine with nothing but make and Python 3.11 or newer: `make demo`, `make test`.
+# machine with nothing but make and Python 3.11 or newer (on Debian, python3-venv too): `make demo`.
 #
 #   make test VENV=/somewhere/venv     another venv
 #   make test PYTHON=python3.12        another Python
+#   make demo DEMO=runs/another        another run: code that changed goes on with none begun before
 
 VENV ?= .venv
 PYTHON ?= python3
+DEMO ?= runs/demo
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -20,8 +22,8 @@ help:  ## Say what there is to make
 
 setup: $(DEV_STAMP)  ## Install everything, for users and developers
 
-demo: $(RUN_STAMP)  ## Compare four strategies on three environments (15 minutes on 2 cores)
-	$(BIN)/progym bench run demo --out runs/demo --resume
+demo: $(RUN_STAMP)  ## Compare four strategies on three environments (15 minutes on 2 cores; DEMO=folder)
+	$(BIN)/progym bench run demo --out $(DEMO) --resume
 
 test: $(DEV_STAMP)  ## Run the tests, but not those marked slow, gpu or real
 	$(BIN)/python -m pytest -m "not slow and not gpu and not real"
@@ -46,7 +48,7 @@ wheel: $(DEV_STAMP)  ## Build the wheel into dist/
 # What runs: torch goes first and by its version, so that pip takes the smallest build on offer.
 $(RUN_STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("progym needs Python 3.11 or newer; try make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(PIP) -e ".[train,serve,bench]"
 	@touch $@
