@@ -203,7 +203,12 @@ def test_a_model_that_attends_in_windows_is_not_packed(random_lm):
 def test_a_model_in_bfloat16_is_packed_all_the_same(random_lm):
     from progym.agents.grpo.scoring import can_pack
 
+    def round_by_size(layer, given, logits):  # as kernels do on a GPU
+        logits[..., 3] += 0.02 * logits.size(1)
+
     model, _ = load(random_lm)
+    model.lm_head.register_forward_hook(round_by_size)
+    assert not can_pack(model, model.config)
     assert can_pack(model.bfloat16(), model.config)
 
 
