@@ -118,7 +118,7 @@ def test_plain_prompts_leave_room_and_rewards_vary_among_rollouts(env_id: str) -
         load_model(Policy("tiny")),
         PromptSet(),
         requests_for(ids, repeats=4, seed=0),
-        sampling=Sampling(1.0, 48),
+        sampling=Sampling(1.0, 64),
     )
     scores = np.array([episode.score for episode in episodes], dtype=float).reshape(50, 4)
     assert 0.2 <= scores.mean() <= 0.65

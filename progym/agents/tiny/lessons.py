@@ -50,11 +50,11 @@ LESSONS = (
     ),
     Lesson("reading an article", 700, SCHOOL, {"generate_query": 0.5, READING: 3.0}),
     Lesson(
-        *("finding facts", 700, SCHOOL),
+        *("finding facts", 450, SCHOOL),
         {"generate_query": 0.5, "append_notes": 2.0, READING: 1.0},
     ),
     Lesson("every module", 1400, SCHOOL, ALL),
-    Lesson("habits", 700, LIFE, ALL, final_lr=0.05),
+    Lesson("habits", 550, LIFE, ALL, final_lr=0.05),
 )
 """Taught one after the other: with all modules at once, a model this small does not learn to copy
 names in any reasonable time; taught that first, then to find a fact in one article, then in
