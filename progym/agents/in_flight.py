@@ -102,7 +102,7 @@ class EpisodeInFlight:
         if self._program is None:
             return self._recorder.episode("truncated")
         record = self._program.abandon(reason)
-        return replace(record, status="truncated", score=0.0, fault=None)
+        return replace(record, status="truncated", score=0.0)
 
     def fail(self, fault: str) -> Episode:
         """End the episode for a fault of the system that happened outside its environment."""

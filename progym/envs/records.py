@@ -110,6 +110,7 @@ class Episode:
 
     `reward` is what a learner sees (a failure reward included); `score` in [0, 1] is what tables
     report: 0 for an unreadable or truncated run, None for a fault of the system, which is no score.
+    `fault` says what failed, or of a truncated run that its prompt outgrew the model.
     """
 
     env_id: str

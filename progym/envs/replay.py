@@ -123,6 +123,10 @@ def _compare(episode: Episode, run: ProgramRun, prompts: PromptSet | None) -> Re
     if episode.status == "fault":
         drift = drift or _difference("reward", episode.reward, 0.0)
         drift = drift or _difference("score", episode.score, None)
+    elif episode.status == "truncated" and episode.fault:  # its next prompt outgrew the model
+        drift = drift or _difference("pending call", True, run.call is not None)
+        drift = drift or _difference("reward", episode.reward, 0.0)
+        drift = drift or _difference("score", episode.score, 0.0)
     else:
         drift = drift or _end_drift(episode, run)
     return ReplayReport(not drift, drift)

@@ -88,6 +88,16 @@ def test_a_fault_replays_up_to_the_fault(toy):
     assert not replay(edit(episode, 1, completion="Query: other"), toy.make()).matches
 
 
+def test_an_episode_whose_prompt_outgrew_the_model_replays_up_to_there(toy):
+    whole = toy.play(toy.make())
+    cut = replace(whole, calls=whole.calls[:1], asks=whole.asks[:1], metrics={})
+    cut = replace(cut, status="truncated", reward=0.0, score=0.0, fault="900 tokens of 512")
+
+    assert replay(from_disk(cut), toy.make()).matches
+    assert not replay(replace(cut, score=1.0), toy.make()).matches
+    assert not replay(replace(cut, calls=whole.calls), toy.make()).matches
+
+
 def test_a_fault_with_a_score_does_not_match(toy):
     episode = toy.play(toy.make(services={"library": toy.Library(fails=range(99))}))
 

@@ -58,7 +58,7 @@ class Explorer:
         )
         self.cost += cost_of(episodes, time.perf_counter() - started)
         score = mean_score(episodes)
-        faults = [episode.fault for episode in episodes if episode.fault is not None]
+        faults = [episode.fault for episode in episodes if episode.score is None]
         if score is None or (split == "val" and faults):
             raise ServiceFault(
                 f"{len(faults)} of {len(episodes)} {split} episodes of step {step} ended in "
