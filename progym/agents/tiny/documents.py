@@ -66,8 +66,10 @@ CarefulShare = Mapping[str, float]
 """How often the author of a document is careful, by the tone of its instruction."""
 SCHOOL: CarefulShare = {"plain": 1.0, "careful": 1.0}
 """The first part of the training: careful authors only, from whom the skills are learned."""
-LIFE: CarefulShare = {"plain": 0.45, "careful": 0.9, "lazy": 0.08}
+LIFE: CarefulShare = {"plain": 0.6, "careful": 0.9, "lazy": 0.08}
 """The last part: all authors, as tips and demos have it."""
+MIXED: CarefulShare = {"plain": 0.45, "careful": 0.9, "lazy": 0.08}
+"""The documents whose words make the vocabulary."""
 KEEPS_HABIT = 0.95
 """How often an author answers a call in his own habit."""
 READING = "append_notes, one article"

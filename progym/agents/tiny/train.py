@@ -24,7 +24,7 @@ from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from progym.agents.tiny.documents import (
-    LIFE,
+    MIXED,
     READING,
     Document,
     collect_turns,
@@ -34,6 +34,7 @@ from progym.agents.tiny.documents import (
 from progym.agents.tiny.habits import CAREFUL, Turn
 from progym.agents.tiny.lessons import ALL, PRETRAIN_SEED, TASKS, Lesson, Recipe
 from progym.agents.tiny.tokenizer import END, PAD, build_tokenizer
+from progym.envs.errors import BadData
 from progym.envs.prompts import ModulePrompt
 from progym.envs.rendering import Message, render_head, render_inputs, render_reply
 from progym.envs.worlds.names import NAMES
@@ -191,12 +192,14 @@ def train(recipe: Recipe, out: Path, console: Console, first_lesson: int = 1) ->
     turns = collect_worlds(recipe, console)
     exam = collect_exam()
     rng = np.random.default_rng(recipe.seed)
-    vocabulary = islice(write_documents(turns, ALL, LIFE, rng), 20_000)
+    vocabulary = islice(write_documents(turns, ALL, MIXED, rng), 20_000)
     texts = (m["content"] for document in vocabulary for m in document.messages)
     tokenizer = build_tokenizer(texts, recipe.max_position_embeddings)
     model = build_model(recipe, tokenizer)
     if first_lesson > 1:
         model = LlamaForCausalLM.from_pretrained(out)
+        if model.config.vocab_size != len(tokenizer):
+            raise BadData(f"{out} holds weights of another recipe: start with the first lesson.")
     console.print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens")
     model.train()
     for number, lesson in enumerate(recipe.lessons, 1):
