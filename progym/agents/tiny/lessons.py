@@ -64,6 +64,13 @@ LESSONS = (
     Lesson("every module", 1400, SCHOOL, ALL),
     Lesson("what takes longest", 600, SCHOOL, SLOW, final_lr=0.5),
     Lesson("habits", 500, LIFE, SLOW, final_lr=0.05),
+    Lesson(
+        *("habits of every module", 250, LIFE),
+        {**ALL, "generate_query": 1.8, "append_notes": 2.0},
+        muon_lr=0.005,
+        adamw_lr=5e-4,
+        final_lr=0.05,
+    ),
 )
 """Taught one after the other: with all modules at once, a model this small does not learn to copy
 names in any reasonable time; taught that first, then to find a fact in one article, then in
