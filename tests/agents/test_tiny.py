@@ -21,12 +21,12 @@ from progym.agents.tiny.documents import (
     SCHOOL,
     Document,
     collect_turns,
-    keep_source,
     write_documents,
 )
 from progym.agents.tiny.habits import CAREFUL
 from progym.agents.tiny.tokenizer import build_tokenizer
 from progym.agents.tiny.train import WEIGHTS, Row, tokenize
+from progym.agents.tiny.variants import exchange_points, keep_source, lead_astray
 from progym.envs.catalog import IDS
 from progym.envs.parsing import parse
 from progym.envs.prompts import PromptSet
@@ -82,6 +82,30 @@ def test_reading_lessons_show_the_article_that_tells_the_fact() -> None:
         fact = turn.replies[CAREFUL]["new_key_facts"]
         assert fact.rpartition(" is ")[2] in str(article)
         assert article in turn.inputs["new_search_results"]
+
+
+def test_after_careless_notes_a_query_asks_for_the_last_title_that_was_told() -> None:
+    turns = collect_turns("HoVer4Hop-v0", 7, 20)
+    notes, queries = turns[::2], turns[1::2]
+    astray = list(lead_astray(notes, queries, np.random.default_rng(0)))
+    changed = [
+        turn
+        for turn, query in zip(astray, queries, strict=True)
+        if turn.inputs["key_facts"] != query.inputs["key_facts"]
+    ]
+    assert 0.5 < len(changed) / len(astray) < 0.8  # 1/2, 3/4 and 7/8, less notes that tell it all
+    for turn in astray:
+        wanted = turn.replies[CAREFUL]["followup_search_query"]
+        assert wanted in f"{turn.inputs['claim']} {turn.inputs['key_facts']}"
+
+
+def test_exchanged_points_stand_in_the_answer_and_in_the_careful_reply() -> None:
+    rng = np.random.default_rng(0)
+    for turn in collect_turns("PAPILLON-v0", 7, 10)[1::2]:
+        other = exchange_points(turn, rng)
+        answer, reply = other.inputs["related_llm_response"], other.replies[CAREFUL]["response"]
+        assert answer != turn.inputs["related_llm_response"]
+        assert str(answer).partition("[NAME]")[0] == reply[: str(answer).index("[NAME]")]
 
 
 def test_lazy_authors_write_most_of_what_a_lazy_tip_asks_for() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import progym.envs.catalog  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers the ids
 from progym.agents.tiny.habits import CAREFUL, Turn, answer
 from progym.agents.tiny.hurry import leave_out
+from progym.agents.tiny.variants import ASTRAY, OTHER_POINTS, READING
 from progym.envs.env import ProgramEnv
 from progym.envs.prompts import ModulePrompt
 from progym.envs.records import Completion
@@ -72,12 +73,12 @@ MIXED: CarefulShare = {"plain": 0.45, "careful": 0.9, "lazy": 0.08}
 """The documents whose words make the vocabulary."""
 KEEPS_HABIT = 0.95
 """How often an author answers a call in his own habit."""
-READING = "append_notes, one article"
-"""Calls of append_notes whose search results hold nothing but the article with the fact."""
 TURNS = {
     "generate_query": 2,
     "append_notes": 2,
     READING: 4,
+    ASTRAY: 2,
+    OTHER_POINTS: 3,
     "classify": 5,
     "craft_request": 4,
     "respond": 3,
@@ -108,14 +109,6 @@ def collect_turns(env_id: str, world_seed: int, count: int, split: str = "pretra
             turns.append(answer(env.examples.by_id(example_id), call, gold, rng))
             _, _, _, _, info = env.step(Completion("", fields=gold))
     return turns
-
-
-def keep_source(turn: Turn) -> Turn:
-    """Leave only the article that holds the fact to note; give all if none is about its subject."""
-    subject = turn.replies[CAREFUL]["new_key_facts"].partition(" of ")[2].partition(" is ")[0]
-    results = turn.inputs["new_search_results"]
-    source = tuple(article for article in results if str(article).startswith(f"{subject} | "))
-    return replace(turn, inputs={**turn.inputs, "new_search_results": source or results})
 
 
 def write_documents(

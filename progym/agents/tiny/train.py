@@ -25,15 +25,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from progym.agents.tiny.documents import (
     MIXED,
-    READING,
     Document,
     collect_turns,
-    keep_source,
     write_documents,
 )
 from progym.agents.tiny.habits import CAREFUL, Turn
 from progym.agents.tiny.lessons import ALL, PRETRAIN_SEED, TASKS, Lesson, Recipe
 from progym.agents.tiny.tokenizer import END, PAD, build_tokenizer
+from progym.agents.tiny.variants import add_variants
 from progym.envs.errors import BadData
 from progym.envs.prompts import ModulePrompt
 from progym.envs.rendering import Message, render_head, render_inputs, render_reply
@@ -94,8 +93,7 @@ def collect_worlds(recipe: Recipe, console: Console) -> dict[str, list[Turn]]:
             for turn in collect_turns(env_id, PRETRAIN_SEED + world, count // worlds):
                 turns.setdefault(turn.module.name, []).append(turn)
         console.print(f"{env_id}: {count} examples, {time.perf_counter() - started:.1f} s")
-    turns[READING] = [keep_source(turn) for turn in turns["append_notes"]]
-    return turns
+    return add_variants(turns, np.random.default_rng(recipe.seed))
 
 
 def collect_exam() -> dict[str, list[Turn]]:
