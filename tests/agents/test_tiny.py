@@ -24,8 +24,9 @@ from progym.agents.tiny.documents import (
     write_documents,
 )
 from progym.agents.tiny.habits import CAREFUL
+from progym.agents.tiny.rows import Row, tokenize
 from progym.agents.tiny.tokenizer import build_tokenizer
-from progym.agents.tiny.train import WEIGHTS, Row, tokenize
+from progym.agents.tiny.train import WEIGHTS
 from progym.agents.tiny.variants import exchange_points, keep_source, lead_astray
 from progym.envs.catalog import IDS
 from progym.envs.parsing import parse

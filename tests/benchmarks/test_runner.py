@@ -6,8 +6,10 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_world import STAGES, toy_suite
@@ -172,17 +174,25 @@ def test_a_folder_of_another_suite_is_refused(finished: Path):
         run(toy_suite("raise"), finished, resume=True)
 
 
+def edit_run(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    values = json.loads((folder / "run.json").read_text())
+    change(values)
+    (folder / "run.json").write_text(json.dumps(values))
+
+
+def refuse_to_resume(suite: Suite, folder: Path, why: str) -> None:
+    with (
+        pytest.raises(BadValue, match=why),
+        open_run(suite, folder, resume=True, workers=1),
+    ):
+        pass
+
+
 def test_a_folder_of_other_versions_is_refused(tmp_path: Path):
     with open_run(SUITE, tmp_path, resume=False, workers=1):
         pass
-    info = json.loads((tmp_path / "run.json").read_text())
-    info["versions"] |= {"numpy": "1.0", "evaluation": "0"}
-    (tmp_path / "run.json").write_text(json.dumps(info))
-    with (
-        pytest.raises(BadValue, match=r"evaluation 0 -> [0-9a-f]{16}, numpy 1\.0 -> "),
-        open_run(SUITE, tmp_path, resume=True, workers=1),
-    ):
-        pass
+    edit_run(tmp_path, lambda info: info["versions"].update(numpy="1.0", evaluation="0"))
+    refuse_to_resume(SUITE, tmp_path, r"evaluation 0 -> [0-9a-f]{16}, numpy 1\.0 -> ")
 
 
 def test_a_run_does_not_go_on_with_other_weights_or_other_data(tmp_path: Path):
@@ -193,14 +203,8 @@ def test_a_run_does_not_go_on_with_other_weights_or_other_data(tmp_path: Path):
     with open_run(suite, out, resume=False, workers=1) as info:
         assert info.data["toy"].keys() == {"train", "val", "test"}
     (model / "model.safetensors").write_text("two")
-    values = json.loads((out / "run.json").read_text())
-    values["data"]["toy"]["val"] = "other"
-    (out / "run.json").write_text(json.dumps(values))
-    with (
-        pytest.raises(BadValue, match=r"the weights of model .* and the data of task 'toy'"),
-        open_run(suite, out, resume=True, workers=1),
-    ):
-        pass
+    edit_run(out, lambda info: info["data"]["toy"].update(val="other"))
+    refuse_to_resume(suite, out, r"the weights of model .* and the data of task 'toy'")
 
 
 def test_what_a_kill_left_before_run_json_is_not_in_the_way(tmp_path: Path):
