@@ -52,10 +52,17 @@ class EpisodeInFlight:
         return not all(service.deterministic for service in services)
 
     def begin(self) -> Episode | None:
-        """Reset the environment; a program may end, or fail, before its first call."""
+        """Reset the environment; a program may end, or fail, before its first call.
+
+        All episodes of one example begin alike: where the environment is no program of ours, the
+        example's id gives the seed.
+        """
+        example_id, seed = self._request.example_id, self._request.seed
+        if self._program is None:
+            seed = derive_seed("example", example_id) % 2**31
         try:
             self._observation, self._info = self.env.reset(
-                seed=self._request.seed, options={"example_id": self._request.example_id}
+                seed=seed, options={"example_id": example_id}
             )
         except Exception as error:
             if self._program is not None:  # ours keep records of what fails in them

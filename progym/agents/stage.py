@@ -18,13 +18,17 @@ from gymnasium.envs.registration import load_env_creator
 
 import progym.envs.catalog  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers the ids
 from progym.agents.policy import Policy
+from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue, unknown
 from progym.envs.records import Episode
 
 
 @dataclass(frozen=True)
 class Task:
-    """An environment by id and arguments, made for one split at a time."""
+    """An environment by id and arguments, made for one split at a time.
+
+    One that is no program of ours needs no splits: its episodes differ by the seed of `reset`.
+    """
 
     env_id: str
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -34,7 +38,7 @@ class Task:
 
         Raises:
             UnknownName: An argument that the environment does not take.
-            BadValue: The module in front of the id can't be imported, or there are no splits.
+            BadValue: The module in front of the id can't be imported, or a program has no splits.
         """
         module, _, name = self.env_id.rpartition(":")
         if module:  # "package.module:Id-v0" imports the module that registers the id
@@ -42,16 +46,22 @@ class Task:
                 import_module(module)
             except ImportError as error:
                 raise BadValue(f"{self.env_id}: {module} can't be imported ({error}).") from error
+        kwargs: dict[str, Any] = {**self.kwargs, "split": split}
         entry_point = gymnasium.spec(name).entry_point
-        if isinstance(entry_point, str):
-            taken = signature(load_env_creator(entry_point)).parameters
+        if entry_point is not None:
+            by_name = isinstance(entry_point, str)
+            creator = load_env_creator(entry_point) if by_name else entry_point
+            taken = signature(creator).parameters
             if not any(p.kind is Parameter.VAR_KEYWORD for p in taken.values()):
                 for key in self.kwargs.keys() - taken.keys():
                     raise unknown(f"argument of {self.env_id}", key, taken)
                 if "split" not in taken:
-                    raise BadValue(f"{self.env_id} takes no `split`: a task has train, val, test.")
-        kwargs: dict[str, Any] = {**self.kwargs, "split": split}
-        return gymnasium.make(self.env_id, **kwargs)
+                    del kwargs["split"]
+        env = gymnasium.make(self.env_id, **kwargs)
+        if "split" not in kwargs and isinstance(env.unwrapped, ProgramEnv):
+            env.close()
+            raise BadValue(f"{self.env_id} takes no `split`: a task has train, val, test.")
+        return env
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,11 @@ def _po_rollouts(config: Any) -> int:
 
 def _mmgrpo_rollouts(config: Any) -> int:
     drawn = config.max_steps * config.examples_per_step * config.rollouts
-    if not config.eval_every:
+    watch = config.watch
+    if not watch.eval_every:
         return drawn
-    evaluations = -(-config.max_steps // config.eval_every) + 1  # before, between and after
-    return drawn + evaluations * config.eval_examples
+    evaluations = -(-config.max_steps // watch.eval_every) + 1  # before, between and after
+    return drawn + evaluations * watch.eval_examples
 
 
 STAGES: Mapping[str, StageEntry] = {

@@ -15,7 +15,14 @@ from gymnasium.error import ResetNeeded
 
 from progym.envs.errors import BadValue, unknown
 from progym.envs.examples import Examples
-from progym.envs.program import Example, GoldPolicy, Program, ScoreFunction, Service
+from progym.envs.program import (
+    Example,
+    GoldPolicy,
+    Program,
+    ProgressFunction,
+    ScoreFunction,
+    Service,
+)
 from progym.envs.records import AskRecord, Episode
 from progym.envs.rendering import Call
 from progym.envs.run import Limits, ProgramRun
@@ -28,8 +35,9 @@ class ProgramEnv(gymnasium.Env[str, str]):
     """An episode runs a program on one example; each step answers one module call with text.
 
     The observation is the pending call as text, empty at the end. `info` holds `step_type`, `call`,
-    `example_id`; at the end `record` (an Episode), `usage` by module, and `fault` if the system
-    failed, in which case the reward means nothing; what RecordEpisodeStatistics adds is its own.
+    `example_id` and, where the task measures it, `progress`; at the end `record` (an Episode),
+    `usage` by module, and `fault` if the system failed, in which case the reward means nothing;
+    what RecordEpisodeStatistics adds is its own.
     Rewards are 0 until the end, then the score, or `failure_reward` for an unreadable completion.
 
     Args:
@@ -38,6 +46,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
         score: Scores the program's outcome.
         services: Answer the program's requests, by name.
         gold: Writes right replies, where the task knows them.
+        progress: Says how far an episode has come, where the task can tell before the end.
         split: The split's name, for the record.
         fingerprint: Names the data, corpus included; scores of other fingerprints don't compare.
         limits: What an episode may spend.
@@ -55,6 +64,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
         *,
         services: Mapping[str, Service] | None = None,
         gold: GoldPolicy | None = None,
+        progress: ProgressFunction | None = None,
         split: str = "",
         fingerprint: str = "",
         limits: Limits = Limits(),
@@ -66,7 +76,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
         number = isinstance(failure_reward, (int, float))  # pyright: ignore[reportUnnecessaryIsInstance] - from a command line
         if not number or not math.isfinite(failure_reward):
             raise BadValue(f"failure_reward must be a finite number, got {failure_reward!r}.")
-        self.program, self.score, self.gold = program, score, gold
+        self.program, self.score, self.gold, self.progress = program, score, gold, progress
         self.examples = examples if isinstance(examples, Examples) else Examples.of(examples)
         self.services: Mapping[str, Service] = services or {}
         self.split, self.fingerprint = split, fingerprint
@@ -106,6 +116,7 @@ class ProgramEnv(gymnasium.Env[str, str]):
             self.services,
             limits=self.limits,
             failure_reward=self.failure_reward,
+            progress=self.progress,
             answers=_check_answers(options.get("answers")),
         )
         return self._observe(self._run)
@@ -161,6 +172,8 @@ class ProgramEnv(gymnasium.Env[str, str]):
         if run.call is not None:
             info["step_type"] = run.call.step_type
             info["call"] = run.call
+            if run.progress is not None:
+                info["progress"] = run.progress
             return run.call.text, info
         seconds = time.perf_counter() - run.started
         info["record"] = self._episode(run, seconds)

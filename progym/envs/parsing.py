@@ -19,6 +19,8 @@ class Parsed:
 
     fields: Mapping[str, str]
     error: str | None = None
+    missing: tuple[str, ...] = ()
+    """Names of the output fields that were not read."""
 
 
 def parse(module: Module, text: str) -> Parsed:
@@ -39,7 +41,8 @@ def parse(module: Module, text: str) -> Parsed:
         return Parsed(fields)
     named = {field.name for field, _ in sections}
     problems += [f"no '{f.label}:' line" for f in module.outputs if f.name not in named]
-    return Parsed(fields, "; ".join(problems))
+    missing = tuple(field.name for field in module.outputs if field.name not in fields)
+    return Parsed(fields, "; ".join(problems), missing)
 
 
 def _sections(module: Module, text: str) -> list[tuple[Field, str]]:

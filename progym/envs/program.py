@@ -10,13 +10,14 @@ Ordinary control flow becomes a multi-step environment. A program holds no LM an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 from progym.envs.errors import BadValue
 from progym.envs.module import Ask, Invocation, Module
+from progym.envs.records import AskRecord
 from progym.envs.rendering import Call
 
 Outcome = Mapping[str, Any]
@@ -63,6 +64,10 @@ class Service(Protocol):
 
 ScoreFunction = Callable[[Example, Outcome], Score | Generator[Ask, Any, Score]]
 """Scores an outcome against an example; a generator where it must ask a judge."""
+
+ProgressFunction = Callable[[Example, Sequence[AskRecord]], float]
+"""Says how far an episode has come, in [0, 1], by what its services were asked and answered so far;
+what learners credit single calls by. It has to be cheap: it is asked after every request."""
 
 GoldPolicy = Callable[[Example, Call], Mapping[str, str]]
 """Writes a call's right output fields, knowing the example's gold: the upper bound of a task."""

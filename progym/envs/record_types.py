@@ -43,6 +43,15 @@ _CALL: Mapping[str, tuple[type, ...]] = {
     "token_ids": (list,),
     "logprobs": (list,),
     "inputs": (dict,),
+    "missing": (list,),
+    "progress": (*_NUMBER, type(None)),
+}
+
+_ARRAYS: Mapping[str, tuple[type, ...]] = {
+    "prompt_ids": (int,),
+    "token_ids": (int,),
+    "logprobs": _NUMBER,
+    "missing": (str,),
 }
 
 _STATUSES = ("ok", "parse_failure", "truncated", "fault")
@@ -66,7 +75,7 @@ def check_call(values: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(message, dict) or set(message) != {"role", "content"}:  # pyright: ignore[reportUnknownArgumentType]
             raise TypeError(f"a message holds role and content, found {message!r:.60}")
         _all_of((str,), message.values(), "prompt")  # pyright: ignore[reportUnknownArgumentType]
-    for name, kinds in (("prompt_ids", (int,)), ("token_ids", (int,)), ("logprobs", _NUMBER)):
+    for name, kinds in _ARRAYS.items():
         checked[name] = _all_of(kinds, checked[name], name)
     checked["inputs"] = {name: _input(name, value) for name, value in checked["inputs"].items()}
     return checked

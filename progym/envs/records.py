@@ -93,6 +93,11 @@ class CallRecord:
     logprobs: tuple[float, ...] = ()
     inputs: Mapping[str, Value] = field(default_factory=dict[str, Value])
     """What the program gave the module; with the outputs of a good call it makes a demo."""
+    missing: tuple[str, ...] = ()
+    """Names of the output fields that could not be read."""
+    progress: float | None = None
+    """How far the episode had come when the call was made, in [0, 1], where its task measures that.
+    """
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ def _start(episode: Episode, env: ProgramEnv, example: Example) -> ProgramRun:
         env.services,
         limits=env.limits,
         failure_reward=env.failure_reward,
+        progress=env.progress,
         answers=episode.asks,
     )
 
@@ -137,14 +138,15 @@ def _call_drift(recorded: CallRecord, run: ProgramRun, prompts: PromptSet | None
     if call is None:
         return f"the run ended ({run.status}{_because(run)}), but the record has another call"
     drift = _difference("call", f"{recorded.module}:{recorded.occurrence}", str(call.step_type))
+    drift = drift or _difference("progress", recorded.progress, run.progress)
     drift = drift or _difference("inputs", dict(recorded.inputs), dict(call.inputs))
     drift = drift or _prompt_drift(recorded.prompt, call, prompts)
     if drift:
         return drift
     parsed = parse(call.module, recorded.completion)
-    return _difference("fields", dict(recorded.fields), dict(parsed.fields)) or _difference(
-        "error", recorded.error, parsed.error
-    )
+    drift = _difference("fields", dict(recorded.fields), dict(parsed.fields))
+    drift = drift or _difference("missing", recorded.missing, parsed.missing)
+    return drift or _difference("error", recorded.error, parsed.error)
 
 
 def _prompt_drift(

@@ -25,7 +25,14 @@ from progym.envs.errors import (
 )
 from progym.envs.module import Ask, Invocation
 from progym.envs.parsing import Parsed, parse
-from progym.envs.program import Example, Program, Score, ScoreFunction, Service
+from progym.envs.program import (
+    Example,
+    Program,
+    ProgressFunction,
+    Score,
+    ScoreFunction,
+    Service,
+)
 from progym.envs.records import AskRecord, CallRecord, Completion, Status
 from progym.envs.rendering import Call
 from progym.envs.strict_json import to_json_value
@@ -60,7 +67,10 @@ class Limits:
 
 
 class ProgramRun:
-    """The state of one episode; `call` is the pending call, None once it has ended."""
+    """The state of one episode; `call` is the pending call, None once it has ended.
+
+    `progress` is how far it had come when that call was made, None where its task does not say.
+    """
 
     def __init__(
         self,
@@ -71,9 +81,11 @@ class ProgramRun:
         *,
         limits: Limits,
         failure_reward: float,
+        progress: ProgressFunction | None = None,
         answers: Sequence[AskRecord] | None = None,
     ) -> None:
         self.example = example
+        self.progress: float | None = None
         self.call: Call | None = None
         self.calls: list[CallRecord] = []
         self.asks: list[AskRecord] = []
@@ -86,7 +98,8 @@ class ProgramRun:
         self.started = time.perf_counter()
         self._score, self._services = score, services
         self._limits, self._failure_reward = limits, failure_reward
-        self._answers = answers
+        self._answers, self._measure = answers, progress
+        self._measured = -1
         self._occurrences: dict[str, int] = {}
         self._completion_tokens = 0
         self._program = program
@@ -136,6 +149,8 @@ class ProgramRun:
                 token_ids=completion.token_ids,
                 logprobs=completion.logprobs,
                 inputs=call.inputs,
+                missing=parsed.missing,
+                progress=self.progress,
             )
         )
 
@@ -184,6 +199,9 @@ class ProgramRun:
             raise unknown("module", name, self._program.names)
         occurrence = self._occurrences.get(name, 0)
         self._occurrences[name] = occurrence + 1
+        if self._measure is not None and self._measured != len(self.asks):
+            self.progress = _check_progress(self._measure(self.example, self.asks))
+            self._measured = len(self.asks)
         self.call = Call(invocation.module, occurrence, invocation.inputs)
         return None
 
@@ -241,6 +259,13 @@ class ProgramRun:
         raise ServiceFault(
             f"Request {position} to {request.service!r} is not in the record: the run has drifted."
         )
+
+
+def _check_progress(value: object) -> float:
+    """Bring progress to a plain number; raises ProgramFault for what is none in [0, 1]."""
+    if not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
+        raise ProgramFault(f"Progress must be a number in [0, 1], got {value!r:.60}.")
+    return float(value)
 
 
 def _check_score(score: object) -> tuple[float, Mapping[str, float]]:

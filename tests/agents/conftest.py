@@ -1,9 +1,12 @@
 """A language model small enough for tests: random weights, a byte tokenizer, a chat template."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # lets tests import letters.py by name
 
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 CHAT_TEMPLATE = (

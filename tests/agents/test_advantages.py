@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from progym.agents.grpo.advantages import group_advantages, group_weights, is_level
+from progym.agents.grpo.advantages import group_advantages, is_level
 
 REWARDS = [(0.0, 1.0, 1.0, 0.0), (0.25, 0.75)]
 
@@ -37,14 +37,5 @@ def test_mistake_3_a_reward_of_zero_is_a_reward():
     assert zero == 0.0
 
 
-def test_groups_weigh_the_same_whatever_their_sizes():
-    weights = group_weights([4, 2])
-    assert 4 * weights[0] == pytest.approx(2 * weights[1]) == pytest.approx(3.0)
-
-
-def test_groups_of_one_size_weigh_one():
-    assert group_weights([12, 12, 12]) == [1.0, 1.0, 1.0]
-
-
 def test_no_groups_have_no_advantages():
-    assert group_advantages([]) == group_weights([]) == []
+    assert group_advantages([]) == []

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from progym.agents.grpo.grouping import form_groups
-from progym.agents.grpo.padding import PADDINGS, fill, ragged
+from progym.agents.grpo.config import GroupRules
+from progym.agents.grpo.forming import form_groups
+from progym.agents.grpo.grouping import GROUPINGS, by_module
+from progym.agents.grpo.padding import PADDINGS
 from progym.envs.records import CallRecord, Episode, Status
 
 
@@ -18,14 +20,16 @@ def episode(example, modules, reward, *, status: Status = "ok"):
     return Episode("e", {}, "", "train", example, 0, tuple(calls), (), status, reward, None)
 
 
-def form(*episodes, size=12, padding=fill, seed=0):
-    return form_groups(episodes, np.random.default_rng(seed), size=size, padding=padding)
+def form(*episodes, size=12, seed=0, **rules):
+    return form_groups(episodes, np.random.default_rng(seed), size=size, rules=GroupRules(**rules))
 
 
 def found(formed):
     """Groups as {example/module:occurrence: completions}."""
     return {
-        f"{group.example_id}/{group.step_type}": [m.call.completion for m in group.members]
+        f"{group.example_id}/{group.step_type}": [
+            " ".join(call.completion for call in member.calls) for member in group.members
+        ]
         for group in formed.groups
     }
 
@@ -55,13 +59,13 @@ def test_the_final_reward_goes_to_every_call():
 @pytest.mark.parametrize("name", PADDINGS)
 def test_mistake_1_a_run_without_a_module_drops_no_other_runs_calls(name):
     episodes = [episode("x", "ab", 1.0), episode("x", "ab", 0.0), episode("x", "a", -1.0)]
-    formed = form(*episodes, padding=PADDINGS[name])
+    formed = form(*episodes, padding=name)
     assert found(formed)["x/b:0"] == ["b0@1.0", "b0@0.0"]
     assert len(found(formed)["x/a:0"]) == 3
 
 
 def test_mistake_2_call_counts_may_differ():
-    formed = form(episode("x", "aaa", 1.0), episode("x", "aa", 0.0), padding=ragged)
+    formed = form(episode("x", "aaa", 1.0), episode("x", "aa", 0.0), padding="ragged")
     assert found(formed) == {"x/a:0": ["a0@1.0", "a0@0.0"], "x/a:1": ["a1@1.0", "a1@0.0"]}
     assert formed.singles == 1
 
@@ -107,3 +111,44 @@ def test_seed_0_gives_the_same_groups_each_time():
     episodes = [episode("x", "a" * 30, 1.0), episode("x", "aaa", 0.0)]
     assert form(*episodes) == form(*episodes)
     assert form(*episodes) != form(*episodes, seed=1)
+
+
+@pytest.mark.parametrize("name", GROUPINGS)
+def test_every_grouping_compares_each_run_of_an_example_with_others_of_it(name):
+    episodes = [episode(x, "aba", reward) for x in "xy" for reward in (0.0, 1.0, 0.5)]
+    formed = form(*episodes, grouping=name)
+    assert {group.example_id for group in formed.groups} == {"x", "y"}
+    for group in formed.groups:
+        assert {episodes[m.run].example_id for m in group.members} == {group.example_id}
+        assert all(
+            m.calls == tuple(episodes[m.run].calls[p] for p in m.places) for m in group.members
+        )
+
+
+def test_trajectories_are_groups_of_whole_runs():
+    formed = form(episode("x", "aba", 1.0), episode("x", "a", 0.0), grouping="trajectory")
+    assert found(formed) == {"x/None": ["a0@1.0 b0@1.0 a1@1.0", "a0@0.0"]}
+    assert formed.groups[0].rewards == (1.0, 0.0)
+
+
+def test_a_grouping_of_ones_own_is_a_function():
+    def everything(runs, padding, rng):
+        return {None: [m for slot in by_module(runs, padding, rng).values() for m in slot]}
+
+    formed = form(episode("x", "ab", 1.0), episode("x", "ab", 0.0), grouping=everything)
+    assert found(formed) == {"x/None": ["a0@1.0", "a0@0.0", "b0@1.0", "b0@0.0"]}
+
+
+FAILED = episode("x", "ab", -1.0, status="parse_failure")
+
+
+def test_of_a_failed_run_the_failing_call_alone_may_be_trained_on():
+    good = episode("x", "abb", 1.0)
+    other = episode("x", "abb", 0.0)
+    formed = form(good, other, FAILED, failed_runs="failing_call", padding="truncate")
+    assert found(formed) == {
+        "x/a:0": ["a0@1.0", "a0@0.0"],
+        "x/b:0": ["b0@1.0", "b0@0.0", "b0@-1.0"],
+    }
+    runs = form(good, FAILED, failed_runs="failing_call", grouping="trajectory")
+    assert found(runs) == {"x/None": ["a0@1.0 b0@1.0 b1@1.0", "b0@-1.0"]}

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from progym.agents.grpo.batch import Row, make_batch, make_rows, to_tensors
-from progym.agents.grpo.grouping import form_groups
+from progym.agents.grpo.config import GroupRules, LossType
+from progym.agents.grpo.forming import form_groups
 from progym.envs.errors import BadValue
+from progym.envs.module import StepType
 from progym.envs.records import CallRecord, Episode
 
-ROWS = [Row("a", (1, 2, 3), (4,), 0.5), Row("b", (5,), (6, 7), 0.0), Row("a", (8,), (9,), -0.5)]
+A, B = StepType("a", 0), StepType("b", 1)
+ROWS = [Row(A, (1, 2, 3), (4,), 0.5), Row(B, (5,), (6, 7), 0.0), Row(A, (8,), (9,), -0.5)]
 
 
 def groups(*calls, rewards=(0.0, 1.0)):
@@ -37,7 +40,7 @@ def test_a_model_without_token_ids_is_refused():
 
 
 def test_mistake_11_no_prompt_token_is_masked_in():
-    tensors = to_tensors(make_batch(ROWS, loss_type="dapo", beta=0.1), ["a", "b"], pad_id=0)
+    tensors = to_tensors(make_batch(ROWS, beta=0.1), [A, B], pad_id=0)
     assert tensors["completion_ids"].tolist() == [[4, 0], [6, 7], [9, 0]]
     assert tensors["completion_mask"].tolist() == [[1, 0], [1, 1], [1, 0]]
     assert tensors["prompt_ids"].tolist() == [[1, 2, 3], [0, 0, 5], [0, 0, 8]]
@@ -45,8 +48,8 @@ def test_mistake_11_no_prompt_token_is_masked_in():
 
 
 def test_rows_without_advantage_are_left_out_only_without_a_kl_term():
-    assert len(make_batch(ROWS, loss_type="grpo", beta=0.0).rows) == 2
-    assert len(make_batch(ROWS, loss_type="grpo", beta=0.04).rows) == 3
+    assert len(make_batch(ROWS, beta=0.0).rows) == 2
+    assert len(make_batch(ROWS, beta=0.04).rows) == 3
 
 
 @pytest.mark.parametrize(
@@ -54,13 +57,51 @@ def test_rows_without_advantage_are_left_out_only_without_a_kl_term():
     [("grpo", 2 / 3), ("dr_grpo", 2 / 3), ("bnpo", 1 / 2), ("dapo", 1.0), ("cispo", 1.0)],
 )
 def test_the_loss_still_divides_by_all_rows(loss_type, scale):
-    batch = make_batch(ROWS, loss_type=loss_type, beta=0.0)
-    assert batch.loss_scale == pytest.approx(scale)
-    assert batch.tokens == 4
+    batch = make_batch(ROWS, beta=0.0)
+    assert batch.loss_scale(loss_type, 2, 2) == pytest.approx(scale)
+    assert batch.token_count == 4
 
 
 def test_a_step_without_rows_becomes_a_neutral_row():
-    tensors = to_tensors(make_batch([], loss_type="grpo", beta=0.0), [], pad_id=3)
+    tensors = to_tensors(make_batch([], beta=0.0), [], pad_id=3)
     assert tensors["prompt_ids"].tolist() == [[3]]
     assert not tensors["completion_mask"].any()
     assert tensors["advantages"].tolist() == [0.0]
+
+
+def run(reward, *lengths):
+    calls = tuple(call(tuple(range(n))) for n in lengths)
+    return Episode("e", {}, "", "train", "x", 0, calls, (), "ok", reward, reward)
+
+
+def rows_of(episodes, *, loss_type: LossType = "grpo", **rules):
+    formed = form_groups(
+        episodes, np.random.default_rng(0), size=12, rules=GroupRules(scale_rewards="none", **rules)
+    )
+    return make_rows(formed.groups, loss_type=loss_type)
+
+
+def test_groups_weigh_the_same_whatever_their_sizes():
+    ragged = [run(1.0, 2, 2), run(0.0, 2, 2), run(1.0, 2), run(0.0, 2)]
+    rows = rows_of(ragged, padding="ragged")
+    first, second = rows[:4], rows[4:]  # occurrences 0 and 1
+    assert sum(abs(row.advantage) for row in first) == pytest.approx(1.5)
+    assert sum(abs(row.advantage) for row in second) == pytest.approx(1.5)
+
+
+def test_groups_of_one_size_weigh_one():
+    assert {abs(row.advantage) for row in rows_of([run(1.0, 3, 1), run(0.0, 2, 5)])} == {0.5}
+
+
+def test_a_whole_run_is_averaged_over_the_tokens_of_all_its_calls():
+    """TRL's loss averages each row over its tokens, then rows; here runs are averaged so."""
+    episodes = [run(1.0, 2, 6), run(0.0, 4)]
+    rows = rows_of(episodes, grouping="trajectory")
+    per_token = [row.advantage / len(row.token_ids) / len(rows) for row in rows]
+    assert per_token == pytest.approx([0.5 / 8 / 2, 0.5 / 8 / 2, -0.5 / 4 / 2])
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "bnpo", "dr_grpo", "cispo"])
+def test_losses_that_average_over_tokens_take_a_runs_tokens_alike(loss_type):
+    rows = rows_of([run(1.0, 2, 6), run(0.0, 4)], grouping="trajectory", loss_type=loss_type)
+    assert [row.advantage for row in rows] == [0.5, 0.5, -0.5]

@@ -37,8 +37,9 @@ def test_a_strategy_may_be_a_function():
         {"learning_rate": 0.0},
         {"temperature": 0.0},
         {"beta": -0.1},
-        {"eval_every": -1},
-        {"eval_examples": 0},
+        {"watch": {"eval_every": -1}},
+        {"watch": {"eval_examples": 0}},
+        {"watch": {"patience": 3}},
         {"groups": {"rollouts": 1}},
         {"lora": 3},
     ],
@@ -69,5 +70,6 @@ def test_settings_of_a_stage_that_does_not_exist_are_refused():
 @pytest.mark.parametrize(("eval_every", "evaluations"), [(0, 0), (1, 6), (2, 4), (5, 2), (9, 2)])
 def test_a_plan_counts_every_evaluation(eval_every, evaluations):
     values = {"max_steps": 5, "examples_per_step": 1, "num_generations": 2}
-    [stage] = plan_strategy("mmgrpo", {"mmgrpo": {**values, "eval_every": eval_every}}).stages
+    watch = {"eval_every": eval_every}
+    [stage] = plan_strategy("mmgrpo", {"mmgrpo": {**values, "watch": watch}}).stages
     assert stage.rollouts == 10 + evaluations * 100

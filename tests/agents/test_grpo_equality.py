@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from progym.agents.grpo.batch import make_batch, make_rows
-from progym.agents.grpo.grouping import form_groups
+from progym.agents.grpo.config import GroupRules
+from progym.agents.grpo.forming import form_groups
 from progym.envs.records import CallRecord, Episode
 
 # transformers, peft and trl warn about each other's deprecated names.
@@ -129,10 +130,11 @@ def plain(lm, folder, rewards, **settings):
 def ours(lm, folder, rewards, **settings):
     from progym.agents.grpo.trainer import GroupTrainer
 
-    groups = form_groups(episodes(rewards), np.random.default_rng(0), size=4).groups
-    rows = make_rows(groups, settings.get("scale_rewards", "group"))
-    loss_type, beta = settings.get("loss_type", "dapo"), settings.get("beta", 0.0)
-    batch = make_batch(rows, loss_type=loss_type, beta=beta)
+    rules = GroupRules(scale_rewards=settings.get("scale_rewards", "group"))
+    rng = np.random.default_rng(0)
+    groups = form_groups(episodes(rewards), rng, size=4, rules=rules).groups
+    rows = make_rows(groups, loss_type=settings.get("loss_type", "dapo"))
+    batch = make_batch(rows, beta=settings.get("beta", 0.0))
     model, tokenizer = load(lm)
     return GroupTrainer(
         model,

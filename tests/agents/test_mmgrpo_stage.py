@@ -1,121 +1,21 @@
 """The stage `mmgrpo` on a program of two modules, with a random model that is made fluent."""
 
-import json
 from typing import Any
 
-import gymnasium
 import pytest
+from letters import LETTERS, ask, config, load_fluent, records, tell, train, weights
 
-from progym.agents.grpo.config import GrpoConfig
-from progym.agents.grpo.stage import MmGrpo
 from progym.agents.policy import Policy
 from progym.agents.stage import Task
-from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue, ProgymError, ServiceFault, TrainingDiverged
-from progym.envs.examples import Examples
-from progym.envs.module import Field, Module
-from progym.envs.program import Example, Program, Score
-from progym.envs.records import Completion
+from progym.envs.module import StepType
 from progym.envs.rendering import Call, render
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
-ask = Module("ask", "Ask.", (Field("word"),), (Field("query"),))
-tell = Module("tell", "Tell.", (Field("query"),), (Field("answer"),))
-
-
-def converse(word):
-    """One call of `ask`, then one or two of `tell`."""
-    query = (yield ask(word=word))["query"]
-    texts = [query]
-    for _ in range(1 + len(query) % 2):
-        texts.append((yield tell(query=query[:4]))["answer"])
-    return {"text": "".join(texts)}
-
-
-def letters(example, outcome):
-    """The share of letters."""
-    if example.gold.get("broken"):
-        raise RuntimeError("the scorer is down")
-    text = "a" if example.gold.get("level") else outcome["text"]
-    return Score(sum(c.isalpha() for c in text) / len(text))
-
-
-def make_letters(**kwargs: Any) -> ProgramEnv:
-    split, broken = kwargs.get("split", "train"), kwargs.get("broken", ())
-    level = kwargs.get("level", False)
-    examples = [
-        Example(f"{split}-{i}", {"word": f"w{i}"}, {"broken": i in broken, "level": level})
-        for i in range(6)
-    ]
-    return ProgramEnv(Program((ask, tell), converse), Examples.of(examples), letters, split=split)
-
-
-LETTERS = Task("Letters-v0")
-
-
-@pytest.fixture(autouse=True)
-def letters_env():
-    gymnasium.register("Letters-v0", entry_point=make_letters, disable_env_checker=True)
-    yield
-    gymnasium.registry.pop("Letters-v0")
-
-
-def load_fluent(policy):
-    """A trainable model whose every completion counts as its module's output."""
-    from progym.agents.models import load_trainable
-
-    model = load_trainable(policy)
-    generate = model.generate
-
-    def fluent(requests, sampling):
-        return [
-            Completion(
-                str(c) or "-",
-                token_ids=c.token_ids,
-                logprobs=c.logprobs,
-                prompt=c.prompt,
-                prompt_ids=c.prompt_ids,
-                finish=c.finish,
-                fields={request.call.module.outputs[0].name: str(c) or "-"},
-            )
-            for request, c in zip(requests, generate(requests, sampling), strict=True)
-        ]
-
-    model.generate = fluent
-    return model
-
-
-def config(**values):
-    defaults: dict[str, Any] = {
-        "max_steps": 2,
-        "examples_per_step": 2,
-        "num_generations": 4,
-        "learning_rate": 1e-2,
-        "beta": 0.0,
-        "max_grad_norm": 1.0,
-        "temperature": 1.0,
-        "max_completion_length": 6,
-    }
-    return GrpoConfig(**{**defaults, **values})
-
-
-def train(random_lm, folder, *, seed=0, task=LETTERS, policy=None, **values):
-    policy = policy or Policy(str(random_lm))
-    stage = MmGrpo(config(**values), load=load_fluent)
-    return stage.run(policy, task, seed=seed, folder=folder, report=lambda *_: None)
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights(folder):
-    return (folder / "adapter" / "adapter_model.safetensors").read_bytes()
-
 
 def test_training_raises_the_score(random_lm, tmp_path):
-    result = train(random_lm, tmp_path, max_steps=12, eval_every=12)
+    result = train(random_lm, tmp_path, max_steps=12, watch={"eval_every": 12})
     first, last = (point.score for point in result.curve if point.split == "val")
     assert last > first + 0.2
 
@@ -129,8 +29,10 @@ def test_seed_0_is_a_seed_like_any_other(random_lm, tmp_path, seed):
 
 
 def test_a_second_stage_goes_on_with_the_adapter(random_lm, tmp_path):
-    first = train(random_lm, tmp_path / "1", max_steps=12, eval_every=12)
-    more: dict[str, Any] = {"policy": first.policy, "max_steps": 1, "eval_every": 1, "beta": 0.1}
+    watch = {"eval_every": 12, "keep_best": False}
+    first = train(random_lm, tmp_path / "1", max_steps=12, watch=watch)
+    more: dict[str, Any] = {"policy": first.policy, "max_steps": 1, "beta": 0.1}
+    more["watch"] = {"eval_every": 1}
     again = train(random_lm, tmp_path / "2", **more)
     assert again.curve[0].split == "val"
     assert again.curve[0].score == first.curve[-1].score
@@ -191,17 +93,8 @@ def test_cispo_clamps_ratios_at_a_limit_of_its_own(tmp_path, loss_type, high):
     assert (values.epsilon, values.epsilon_high) == (0.2, high)
 
 
-def test_records_name_modules_and_their_measures(random_lm, tmp_path):
-    train(random_lm, tmp_path, max_steps=1)
-    [record] = records(tmp_path)
-    assert record["modules"].keys() == {"ask", "tell"}
-    assert record["modules"]["ask"]["entropy"] > 0
-    assert record["modules"]["ask"]["calls"] == record["rollouts"] == 8
-    assert {"loss", "grad_norm", "reward", "frac_reward_zero_std", "time/update"} <= record.keys()
-
-
 def test_costs_and_curve_count_what_was_spent(random_lm, tmp_path):
-    result = train(random_lm, tmp_path, eval_every=2, eval_examples=3)
+    result = train(random_lm, tmp_path, watch={"eval_every": 2, "eval_examples": 3})
     points = [(point.step, point.split, point.rollouts) for point in result.curve]
     assert points == [(0, "val", 3), (0, "train", 11), (1, "train", 19), (2, "val", 22)]
     assert result.cost.rollouts == 22
@@ -236,41 +129,16 @@ def test_a_step_of_faults_alone_is_an_error(random_lm, tmp_path):
 def test_an_evaluation_with_a_fault_is_an_error_not_a_mean_of_the_rest(random_lm, tmp_path):
     task = Task("Letters-v0", {"broken": (0,)})
     with pytest.raises(ServiceFault, match="1 of 6 val episodes of step 0"):
-        train(random_lm, tmp_path, task=task, eval_every=1)
-
-
-def test_the_record_of_a_step_that_failed_has_nothing_of_the_step_before(
-    random_lm, tmp_path, monkeypatch
-):
-    from progym.agents.grpo.exploring import Explorer
-
-    draw = Explorer.train
-
-    def fail_late(explorer, step):
-        if step:
-            raise ServiceFault("down")
-        return draw(explorer, step)
-
-    monkeypatch.setattr(Explorer, "train", fail_late)
-    with pytest.raises(ServiceFault):
-        train(random_lm, tmp_path)
-    last = records(tmp_path)[-1]
-    assert (last["step"], last["modules"], "reward" in last) == (1, {}, False)
-
-
-def test_a_module_that_learns_nothing_is_warned_of_once(random_lm, tmp_path, caplog):
-    task = Task("Letters-v0", {"level": True})
-    train(random_lm, tmp_path, task=task, max_steps=7, max_completion_length=2)
-    told = [r.getMessage() for r in caplog.records if "learns nothing" in r.getMessage()]
-    assert sorted("'ask'" in text for text in told) == [False, True]
+        train(random_lm, tmp_path, task=task, watch={"eval_every": 1})
 
 
 def test_evaluations_sample_as_training_does(random_lm, tmp_path):
     from progym.agents.grpo.exploring import Explorer
 
     policy = Policy(str(random_lm))
+    watched = config(watch={"eval_every": 1})
     one, other = (
-        Explorer(LETTERS, policy, load_fluent(policy), config=config(eval_every=1), seed=seed)
+        Explorer(LETTERS, policy, load_fluent(policy), config=watched, seed=seed)
         for seed in range(2)
     )
     assert one.validate(0) == one.validate(1) != other.validate(0)
@@ -279,10 +147,10 @@ def test_evaluations_sample_as_training_does(random_lm, tmp_path):
 def test_a_loss_that_is_not_finite_leaves_a_record_and_no_adapter(random_lm, tmp_path, monkeypatch):
     from progym.agents.grpo import learning
 
-    def ruined(*_):
+    def ruined(*_, **__):
         from progym.agents.grpo.batch import Row
 
-        return [Row("ask", (5, 6), (7,), float("nan"))]
+        return [Row(StepType("ask", 0), (5, 6), (7,), float("nan"))]
 
     monkeypatch.setattr(learning, "make_rows", ruined)
     with pytest.raises(TrainingDiverged, match="not touched"):

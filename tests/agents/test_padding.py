@@ -10,13 +10,16 @@ from progym.envs.records import CallRecord
 def runs(*lengths):
     """Runs with so many calls of one module; a call is known by (run, occurrence)."""
     return [
-        [Member(run, CallRecord("m", k, (), f"{run}.{k}", {}), float(run)) for k in range(length)]
+        [
+            Member(run, (k,), (CallRecord("m", k, (), f"{run}.{k}", {}),), float(run))
+            for k in range(length)
+        ]
         for run, length in enumerate(lengths)
     ]
 
 
 def names(slots):
-    return [[member.call.completion for member in slot] for slot in slots]
+    return [[member.calls[0].completion for member in slot] for slot in slots]
 
 
 def rng(seed=0):

@@ -9,9 +9,11 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
 import gymnasium
 import pytest
+from letters import make_letters
 
 from progym.agents.identity import identify_policy, plain
 from progym.agents.policy import Policy, load_policy, save_policy
@@ -89,8 +91,11 @@ def test_a_task_of_a_module_that_is_not_there_says_so():
         Task("no_such_module:Task-v0").make("train")
 
 
-def test_an_environment_without_splits_is_no_task():
-    gymnasium.register("Splitless-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
+def test_a_program_without_splits_is_no_task():
+    def make_env(level=False):
+        return make_letters(level=level)
+
+    gymnasium.register("Splitless-v0", entry_point=cast("Any", make_env))
     try:
         with pytest.raises(BadValue, match="takes no `split`"):
             Task("Splitless-v0").make("train")

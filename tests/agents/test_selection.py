@@ -9,7 +9,7 @@ from progym.envs.records import CallRecord
 
 def members(*rewards):
     call = CallRecord("m", 0, (), "", {})
-    return [Member(run, call, reward) for run, reward in enumerate(rewards)]
+    return [Member(run, (0,), (call,), reward) for run, reward in enumerate(rewards)]
 
 
 def kept(rewards, size):

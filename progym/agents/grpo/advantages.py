@@ -1,4 +1,4 @@
-"""Advantages: how much better than its group a call did, and what its group weighs.
+"""Advantages: how much better than its group a call did.
 
 Equal to what TRL's GRPOTrainer computes where all groups have one size.
 """
@@ -37,15 +37,6 @@ def group_advantages(rewards: Rewards, scale: ScaleRewards = "group") -> list[ND
         centred = values - values.mean()
         found.append(centred if spread is None else centred / (spread + _EPSILON))
     return found
-
-
-def group_weights(sizes: Sequence[int]) -> list[float]:
-    """Weigh members so that each group counts the same however many it has; 1.0 where sizes agree.
-
-    A loss that averages over N rows multiplies each by 1 / N; w = N / (groups * size) undoes that.
-    """
-    total = sum(sizes)
-    return [total / (len(sizes) * size) for size in sizes]
 
 
 def is_level(rewards: Sequence[float]) -> bool:

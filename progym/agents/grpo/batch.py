@@ -6,24 +6,28 @@ masked in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
-from progym.agents.grpo.advantages import ScaleRewards, group_advantages, group_weights
 from progym.agents.grpo.config import LossType
 from progym.agents.grpo.grouping import Group
 from progym.envs.errors import BadValue
+from progym.envs.module import StepType
 
 Tensors = dict[str, torch.Tensor]
+
+_PROMPTS = ("prompt_ids", "prompt_mask")
+"""Tensors that are padded on the left; all others with a second dimension are on the right."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One call to train on."""
 
-    module: str
+    step_type: StepType
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
     advantage: float
@@ -31,71 +35,103 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The rows of one step, and what to multiply the loss of those rows with."""
+    """The rows of one step that can move the policy, and how many there were in all."""
 
     rows: tuple[Row, ...]
-    tokens: int
-    """Completion tokens of the step, rows that were left out included."""
-    loss_scale: float = 1.0
+    row_count: int
+    token_count: int
+    """Completion tokens, rows that were left out included."""
+
+    def loss_scale(self, loss_type: LossType, rows: int, tokens: int) -> float:
+        """Correct the loss of some of the rows, which divides by their own number, for the rest."""
+        if loss_type in ("grpo", "dr_grpo"):
+            return rows / max(self.row_count, 1)
+        if loss_type == "bnpo":
+            return tokens / max(self.token_count, 1)
+        return 1.0  # dapo and cispo divide by the number of tokens that they are told
 
 
-def make_rows(groups: Sequence[Group], scale_rewards: ScaleRewards = "group") -> list[Row]:
-    """Make a row for each member, its advantage weighted so that every group counts the same."""
-    rewards = [group.rewards for group in groups]
-    weights = group_weights([len(values) for values in rewards])
+def make_rows(groups: Sequence[Group], *, loss_type: LossType = "grpo") -> list[Row]:
+    """Make a row for each call, its advantage weighted so that every group counts the same.
+
+    Losses average over all rows or all tokens; the weights undo what groups of different sizes do
+    to that. Under loss_type "grpo", which averages each row over its own tokens, a whole run is
+    averaged over the tokens of all its calls (paper, v2).
+    """
+    sizes = [sum(len(member.calls) for member in group.members) for group in groups]
+    total = sum(sizes)
     rows: list[Row] = []
-    scored = zip(groups, weights, group_advantages(rewards, scale_rewards), strict=True)
-    for group, weight, advantages in scored:
-        for member, advantage in zip(group.members, advantages, strict=True):
-            call = member.call
-            if not call.token_ids or not call.prompt_ids:
-                raise BadValue(
-                    f"A call of {call.module!r} has no token ids, so it can't be trained on. "
-                    "Sample with a model that trains (transformers), not an endpoint or a script."
-                )
-            rows.append(
-                Row(call.module, call.prompt_ids, call.token_ids, weight * float(advantage))
-            )
+    for group, size in zip(groups, sizes, strict=True):
+        for member, advantage in zip(group.members, group.advantages, strict=True):
+            written = sum(len(call.token_ids) for call in member.calls)
+            for call in member.calls:
+                if not call.token_ids or not call.prompt_ids:
+                    raise BadValue(
+                        f"A call of {call.module!r} has no token ids, so it can't be trained on. "
+                        "Sample with a model that trains (transformers), not an endpoint or a "
+                        "script."
+                    )
+                weight = total / (len(groups) * size)
+                if loss_type == "grpo":
+                    share = len(call.token_ids) / written
+                    weight = total / (len(groups) * len(group.members)) * share
+                step_type = StepType(call.module, call.occurrence)
+                row = Row(step_type, call.prompt_ids, call.token_ids, weight * advantage)
+                rows.append(row)
     return rows
 
 
-def make_batch(rows: Sequence[Row], *, loss_type: LossType, beta: float) -> Batch:
-    """Leave out the rows that can't move the policy, and correct the loss for their absence.
+def make_batch(rows: Sequence[Row], *, beta: float) -> Batch:
+    """Leave out the rows that can't move the policy.
 
     Without a KL term, a row whose advantage is 0 has no gradient; it only stands in the
     denominator of the losses that divide by rows or by their own tokens.
     """
     tokens = sum(len(row.token_ids) for row in rows)
-    kept = tuple(row for row in rows if beta or row.advantage)
-    if loss_type in ("grpo", "dr_grpo"):
-        scale = len(kept) / max(len(rows), 1)
-    elif loss_type == "bnpo":
-        scale = sum(len(row.token_ids) for row in kept) / max(tokens, 1)
-    else:  # dapo and cispo divide by the number of tokens that they are told
-        scale = 1.0
-    return Batch(kept, tokens, scale)
+    return Batch(tuple(row for row in rows if beta or row.advantage), len(rows), tokens)
 
 
-def to_tensors(batch: Batch, modules: Sequence[str], pad_id: int) -> Tensors:
+def to_tensors(batch: Batch, step_types: Sequence[StepType], pad_id: int) -> Tensors:
     """Pad the rows as TRL's loss wants them: prompts on the left, completions on the right.
 
-    A batch without rows becomes one neutral row (mask 0, advantage 0). `module` holds each row's
-    position in `modules`, -1 for the neutral row.
+    A batch without rows becomes one neutral row (mask 0, advantage 0). `step_type` holds each row's
+    position in `step_types`, -1 for the neutral row.
     """
-    rows = batch.rows or (Row("", (pad_id,), (), 0.0),)
+    rows = batch.rows or (Row(StepType("", 0), (pad_id,), (), 0.0),)
     prompts, prompt_mask = _pad([row.prompt_ids for row in rows], pad_id, left=True)
     completions, completion_mask = _pad([row.token_ids for row in rows], pad_id, left=False)
-    where = [modules.index(row.module) if row.module else -1 for row in rows]
+    where = [step_types.index(row.step_type) if row.step_type.module else -1 for row in rows]
     return {
         "prompt_ids": prompts,  # (B, P)
         "prompt_mask": prompt_mask,
         "completion_ids": completions,  # (B, C)
         "completion_mask": completion_mask,
         "advantages": torch.tensor([row.advantage for row in rows], dtype=torch.float32),  # (B,)
-        "num_items_in_batch": torch.tensor(batch.tokens),
-        "loss_scale": torch.tensor(batch.loss_scale),
-        "module": torch.tensor(where),
+        "num_items_in_batch": torch.tensor(batch.token_count),
+        "step_type": torch.tensor(where),
     }
+
+
+def split_by_module(
+    tensors: Tensors, step_types: Sequence[StepType]
+) -> Iterator[tuple[str, Tensors]]:
+    """Give the rows of each module, by name, padded no further than they need."""
+    rows: dict[str, list[int]] = {}
+    for row, where in enumerate(cast("list[int]", tensors["step_type"].tolist())):
+        rows.setdefault(step_types[where].module if where >= 0 else "", []).append(row)
+    for module in sorted(rows):
+        yield module, _select(tensors, rows[module])
+
+
+def _select(tensors: Tensors, rows: list[int]) -> Tensors:
+    index = torch.tensor(rows, device=tensors["prompt_ids"].device)
+    part = {name: values[index] if values.dim() else values for name, values in tensors.items()}
+    prompt = int(part["prompt_mask"].sum(1).max())
+    completion = max(1, int(part["completion_mask"].sum(1).max()))
+    for name, values in part.items():
+        if values.dim() == 2:
+            part[name] = values[:, -prompt:] if name in _PROMPTS else values[:, :completion]
+    return part
 
 
 def _pad(

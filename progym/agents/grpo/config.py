@@ -11,6 +11,14 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, cast, get_args
 
 from progym.agents.grpo.advantages import SCALES, ScaleRewards
+from progym.agents.grpo.credit import (
+    CREDITS,
+    FAILED_RUNS,
+    UNREADABLE,
+    Credit,
+    FailedRuns,
+    Unreadable,
+)
 from progym.agents.grpo.grouping import GROUPINGS, Grouping
 from progym.agents.grpo.padding import PADDINGS, Padding
 from progym.agents.grpo.selection import SELECTIONS, Selection
@@ -23,7 +31,6 @@ _COUNTS = (
     "examples_per_step",
     "num_iterations",
     "max_completion_length",
-    "eval_examples",
 )
 
 
@@ -32,7 +39,13 @@ class GroupRules:
     """How calls become groups; each rule by name or as a function of the same signature."""
 
     grouping: str | Grouping = "module"
-    """What shares a group: "module" is (module, occurrence)."""
+    """What is compared: calls of one (module, occurrence), "module", or runs, "trajectory"."""
+    credit: str | Credit = "final"
+    """What a call is rewarded with: the run's "final" reward, or what came after it, "to_go"."""
+    unreadable: str | Unreadable = "hard"
+    """The reward where a completion could not be read: "hard", or "soft" by its missing fields."""
+    failed_runs: str | FailedRuns = "whole"
+    """What is trained on where a completion could not be read: "whole" or "failing_call"."""
     padding: str | Padding = "fill"
     """For runs that call a module a different number of times: "fill", "truncate", "ragged"."""
     selection: str | Selection = "k_diverse"
@@ -46,6 +59,14 @@ class GroupRules:
         pick("grouping", self.grouping, GROUPINGS)
         pick("padding", self.padding, PADDINGS)
         pick("selection", self.selection, SELECTIONS)
+        pick("credit", self.credit, CREDITS)
+        pick("unreadable", self.unreadable, UNREADABLE)
+        pick("failed_runs", self.failed_runs, FAILED_RUNS)
+        if self.grouping == "trajectory" and self.credit != "final":
+            raise BadValue(
+                f"grouping 'trajectory' has one advantage for a whole run, so credit must be "
+                f"'final', got {self.credit!r}. Take grouping 'module'."
+            )
         if self.scale_rewards not in SCALES:
             raise unknown("scale_rewards", self.scale_rewards, SCALES)
 
@@ -67,6 +88,34 @@ class Lora:
         check(self.r >= 1, "r", self.r, "1 or more")
         check(self.lora_alpha > 0, "lora_alpha", self.lora_alpha, "above 0")
         check(0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a run is evaluated, kept and stopped."""
+
+    eval_every: int = 0
+    """Steps between evaluations on val, one before the first and one after the last; 0 for none."""
+    eval_examples: int = 100
+    """At most; the first examples of the val split, with the same seeds each time."""
+    keep_best: bool = True
+    """Where there are evaluations, end with the adapter that scored best, not with the last."""
+    patience: int = 0
+    """Evaluations in a row without a new best after which the run stops; 0 for never."""
+    save_every: int = 10
+    """Steps between checkpoints, from which a killed run goes on; 0 for none."""
+    record_every: int = 10
+    """Steps between those whose episodes are kept, of one example, for reports; 0 for none."""
+    max_loss: float = 100.0
+    """A loss beyond it, or one that is not finite, stops the run before the update."""
+
+    def __post_init__(self) -> None:
+        for name in ("eval_every", "patience", "save_every", "record_every"):
+            check(vars(self)[name] >= 0, f"watch.{name}", vars(self)[name], "0 or more")
+        check(self.eval_examples >= 1, "watch.eval_examples", self.eval_examples, "1 or more")
+        check(self.max_loss > 0, "watch.max_loss", self.max_loss, "above 0")
+        if self.patience and not self.eval_every:
+            raise BadValue("watch.patience counts evaluations: give watch.eval_every, too.")
 
 
 @dataclass(frozen=True)
@@ -95,25 +144,23 @@ class GrpoConfig:
     """Of sampling, and so of the policy that is trained."""
     max_completion_length: int = 256
     """Tokens a call may write."""
-    eval_every: int = 0
-    """Steps between evaluations on val, one before the first and one after the last; 0 for none."""
-    eval_examples: int = 100
-    """At most; the first examples of the val split, with the same seeds each time."""
     groups: GroupRules = field(default_factory=GroupRules)
     """Grouping, padding, selection and scaling; a table in a file."""
     lora: Lora = field(default_factory=Lora)
     """The adapter; a table in a file."""
+    watch: Watch = field(default_factory=Watch)
+    """Evaluations, checkpoints and when to stop; a table in a file."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", _read("groups", GroupRules, self.groups))
         object.__setattr__(self, "lora", _read("lora", Lora, self.lora))
+        object.__setattr__(self, "watch", _read("watch", Watch, self.watch))
         for name in _COUNTS:
             check(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         check(self.num_generations >= 2, "num_generations", self.num_generations, "2 or more")
         for name in ("learning_rate", "max_grad_norm", "epsilon", "temperature"):
             check(vars(self)[name] > 0, name, vars(self)[name], "above 0")
         check(self.beta >= 0, "beta", self.beta, "0 or more")
-        check(self.eval_every >= 0, "eval_every", self.eval_every, "0 or more")
         check(self.rollouts >= 2, "groups.rollouts", self.rollouts, "2 or more")
         if self.loss_type not in get_args(LossType):
             raise unknown("loss_type", self.loss_type, get_args(LossType))

@@ -14,8 +14,11 @@ from progym.agents.rollouts import RolloutRequest, requests_for, roll_out
 from progym.agents.seeding import derive_seed
 from progym.agents.stage import Cost, CurvePoint, Task, cost_of
 from progym.envs.env import ProgramEnv
-from progym.envs.errors import BadValue, ServiceFault
+from progym.envs.errors import ServiceFault
 from progym.envs.records import Episode
+
+_SEEDS = 100_000
+"""Episodes that an environment without examples has in an epoch."""
 
 
 class Explorer:
@@ -28,7 +31,8 @@ class Explorer:
         self._task, self._policy, self._model = task, policy, model
         self._config, self._seed = config, seed
         self._train_ids = _ids_of(task, "train")
-        self._val_ids = _ids_of(task, "val")[: config.eval_examples] if config.eval_every else ()
+        watch = config.watch
+        self._val_ids = _ids_of(task, "val")[: watch.eval_examples] if watch.eval_every else ()
 
     def train(self, step: int) -> list[Episode]:
         """Run the rollouts of a step, counted from 0, at the config's temperature."""
@@ -68,12 +72,13 @@ class Explorer:
         return episodes
 
 
-def _ids_of(task: Task, split: str) -> tuple[str, ...]:
+def _ids_of(task: Task, split: str) -> Sequence[str]:
+    """List a split's examples; an environment that is no program of ours is told apart by seeds."""
     env = task.make(split)
     try:
         program = env.unwrapped
-        if not isinstance(program, ProgramEnv):
-            raise BadValue(f"{task.env_id} lists no examples, so mmgrpo can't draw from them.")
-        return program.examples.ids
+        if isinstance(program, ProgramEnv):
+            return program.examples.ids
+        return [f"{split}-{number}" for number in range(_SEEDS)]
     finally:
         env.close()

@@ -1,4 +1,4 @@
-"""Grouping: episodes become groups of calls whose rewards are compared with each other.
+"""Grouping: runs become groups whose rewards are compared with each other.
 
 A module is told apart by its name, a step type by (module, occurrence). Members of a group may
 have different prompts: that is the one relaxation that mmGRPO makes of GRPO.
@@ -11,19 +11,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from progym.agents.grpo.padding import Member, Padding, Slots, fill
-from progym.agents.grpo.selection import Selection, select_k_diverse
+from progym.agents.grpo.padding import Member, Padding
 from progym.envs.module import StepType
 from progym.envs.records import Episode
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """An episode, its position in the batch, and what its calls are credited with."""
+
+    position: int
+    episode: Episode
+    reward: float
+    credits: Sequence[float]
+    """One for each call."""
+    trained: Sequence[int]
+    """The calls that are trained on, by position in the episode."""
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
-    """The calls of one step type over the runs of one example."""
+    """What is compared: the calls of one step type, or whole runs, over one example."""
 
     example_id: str
-    step_type: StepType
+    step_type: StepType | None
+    """None where the members are whole runs."""
     members: tuple[Member, ...]
+    advantages: tuple[float, ...]
+    """One for each member."""
 
     @property
     def rewards(self) -> tuple[float, ...]:
@@ -31,71 +46,50 @@ class Group:
         return tuple(member.reward for member in self.members)
 
 
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """What a batch of episodes gave, and what was left out of it."""
-
-    groups: tuple[Group, ...]
-    faults: int = 0
-    """Episodes that a fault of the system ended: their reward means nothing."""
-    singles: int = 0
-    """Groups of one, which have nothing to be compared with."""
-
-
-Runs = Sequence[tuple[int, Episode]]
-"""The runs of one example, each with its position in the batch."""
-
-Grouping = Callable[[Runs, Padding, np.random.Generator], Mapping[StepType, list[Member]]]
-"""Sorts the calls of one example's runs into groups by step type. Pure but for the generator."""
+Grouping = Callable[
+    [Sequence[Run], Padding, np.random.Generator], Mapping[StepType | None, list[Member]]
+]
+"""Sorts one example's runs into groups. Pure but for the generator, which serves padding."""
 
 
 def by_module(
-    runs: Runs, padding: Padding, rng: np.random.Generator
-) -> dict[StepType, list[Member]]:
-    """Group by (module, occurrence); each call is credited with its run's final reward.
+    runs: Sequence[Run], padding: Padding, rng: np.random.Generator
+) -> dict[StepType | None, list[Member]]:
+    """Group calls by (module, occurrence).
 
     A run that never calls a module is left out of that module's groups, and of nothing else.
     """
     calls: dict[str, dict[int, list[Member]]] = {}
-    for position, episode in runs:
-        for call in episode.calls:
-            by_run = calls.setdefault(call.module, {})
-            by_run.setdefault(position, []).append(Member(position, call, episode.reward))
-    slots: dict[str, Slots] = {
-        module: padding(list(by_run.values()), rng) for module, by_run in calls.items()
-    }
+    trained: dict[int, Sequence[int]] = {}
+    for run in runs:
+        trained[run.position] = run.trained
+        for place, call in enumerate(run.episode.calls):
+            member = Member(run.position, (place,), (call,), run.credits[place])
+            calls.setdefault(call.module, {}).setdefault(run.position, []).append(member)
     return {
-        StepType(module, occurrence): members
-        for module, occurrences in slots.items()
-        for occurrence, members in enumerate(occurrences)
+        StepType(module, occurrence): [m for m in slot if m.places[0] in trained[m.run]]
+        for module, by_run in calls.items()
+        for occurrence, slot in enumerate(padding(list(by_run.values()), rng))
     }
 
 
-GROUPINGS: dict[str, Grouping] = {"module": by_module}
+def by_trajectory(
+    runs: Sequence[Run],
+    padding: Padding,  # noqa: ARG001
+    rng: np.random.Generator,  # noqa: ARG001
+) -> dict[StepType | None, list[Member]]:
+    """Compare whole runs by their rewards: one advantage for all calls of a run (paper, v2).
+
+    There is nothing to pad, and calls are not credited one by one.
+    """
+    members: list[Member] = []
+    for run in runs:
+        places = tuple(run.trained)
+        calls = tuple(run.episode.calls[place] for place in places)
+        if calls:
+            members.append(Member(run.position, places, calls, run.reward))
+    return {None: members}
+
+
+GROUPINGS: dict[str, Grouping] = {"module": by_module, "trajectory": by_trajectory}
 """By the name a config gives."""
-
-
-def form_groups(
-    episodes: Sequence[Episode],
-    rng: np.random.Generator,
-    *,
-    size: int,
-    grouping: Grouping = by_module,
-    padding: Padding = fill,
-    selection: Selection = select_k_diverse,
-) -> Groups:
-    """Form the groups of a batch, of at most `size` members each; the generator serves padding."""
-    runs: dict[str, list[tuple[int, Episode]]] = {}
-    for position, episode in enumerate(episodes):
-        if episode.status != "fault":
-            runs.setdefault(episode.example_id, []).append((position, episode))
-    groups: list[Group] = []
-    singles = 0
-    for example_id, of_example in runs.items():
-        for step_type, members in grouping(of_example, padding, rng).items():
-            kept = selection(members, size)
-            singles += len(kept) == 1
-            if len(kept) > 1:
-                groups.append(Group(example_id, step_type, tuple(kept)))
-    faults = sum(episode.status == "fault" for episode in episodes)
-    return Groups(tuple(groups), faults, singles)

@@ -1,11 +1,11 @@
 """The run behind the stage `mmgrpo`: rollouts, groups, an update, a record; again.
 
-TRL's training loop drives it. Importing this takes seconds (torch, TRL).
+TRL's training loop drives it. A run that goes on is a run of the steps that are left, with the
+weights, the optimizer and the records of a checkpoint. Importing this takes seconds (torch, TRL).
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +16,18 @@ from peft import PeftModel
 from transformers import TrainerCallback
 
 from progym.agents.grpo.batch import Batch, make_batch, make_rows
-from progym.agents.grpo.config import GrpoConfig, pick
+from progym.agents.grpo.checkpoint import (
+    Best,
+    Checkpoint,
+    load_checkpoint,
+    put_weights,
+    save_checkpoint,
+    take_weights,
+)
+from progym.agents.grpo.config import GrpoConfig
 from progym.agents.grpo.exploring import Explorer
-from progym.agents.grpo.grouping import GROUPINGS, form_groups
-from progym.agents.grpo.metrics import Metrics, MetricsFile, summarize_modules, summarize_step
-from progym.agents.grpo.padding import PADDINGS
-from progym.agents.grpo.selection import SELECTIONS
+from progym.agents.grpo.forming import form_groups
+from progym.agents.grpo.recording import StepRecord, StepRecords
 from progym.agents.grpo.trainer import GroupTrainer, check_gradients
 from progym.agents.grpo.trl_settings import (
     check_adapter,
@@ -34,16 +40,14 @@ from progym.agents.seeding import derive_seed
 from progym.agents.stage import Report
 from progym.envs.errors import ProgymError
 
-logger = logging.getLogger(__name__)
-
-_LEVEL_STEPS = 5
-"""Steps in a row after which a module that learns nothing is worth a warning."""
+CHECKPOINT = "checkpoint.pt"
 
 
 class Learner(TrainerCallback):
     """Feeds TRL's loop with groups and writes down what happens in it.
 
-    `learn` trains the model's adapter in place, a new one where it has none.
+    `learn` trains the model's adapter in place, a new one where it has none, from the checkpoint in
+    the folder, if there is one.
     """
 
     def __init__(
@@ -57,115 +61,138 @@ class Learner(TrainerCallback):
         report: Report,
     ) -> None:
         self._explorer, self._config, self._seed = explorer, config, seed
-        self._report = report
-        self._records = MetricsFile(folder / "metrics.jsonl")
-        self._step: Metrics = {}
-        self._modules: dict[str, Metrics] = {}
-        self._level_steps: dict[str, int] = {}
-        self._sampled_at = 0.0
-        adapted = isinstance(model.model, PeftModel)
+        self._report, self._path = report, folder / CHECKPOINT
+        self._started = time.perf_counter()
+        self._resumed = load_checkpoint(self._path)
+        self._best = self._resumed.best if self._resumed else None
+        self._done = self._resumed.step if self._resumed else 0
+        if self._resumed:
+            explorer.cost, explorer.curve = self._resumed.cost, list(self._resumed.curve)
+        self._records = StepRecords(folder, self._resumed)
+        self._step = StepRecord(self._done)
+        self._model, self._trainer = model, self._build_trainer(model, folder)
+
+    def _build_trainer(self, model: TransformersModel, folder: Path) -> GroupTrainer:
+        config, adapted = self._config, isinstance(model.model, PeftModel)
         if adapted:
             check_adapter(model.model, config.lora)
+        on_cpu = model.model.device.type == "cpu"
         with own_generators():
-            self._trainer = GroupTrainer(
+            trainer = GroupTrainer(
                 model.model,
-                trl_config(config, folder, seed, on_cpu=model.model.device.type == "cpu"),
+                trl_config(config, folder, self._seed, on_cpu=on_cpu, done=self._done),
                 make_batch=self._make_batch,
                 tokenizer=model.tokenizer,
                 peft_config=None if adapted else lora_config(config),
                 callbacks=[self],
+                first_step=self._done,
+                max_loss=config.watch.max_loss,
             )
+        if self._resumed:
+            put_weights(trainer.model, self._resumed.weights)
+        return trainer
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run, over all its parts."""
+        before = self._resumed.seconds if self._resumed else 0.0
+        return before + time.perf_counter() - self._started
 
     def learn(self) -> PeftModel:
         """Train to the last step and give the model with its adapter; raises TrainingDiverged."""
         with own_generators():
             try:
-                self._trainer.train()
+                if self._done < self._config.max_steps:
+                    self._trainer.train()
             except ProgymError as error:
-                self._record({"error": str(error)})
+                self._write_record({"error": str(error)})
                 raise
-        return cast("PeftModel", self._trainer.model).eval()
+        trained = cast("PeftModel", self._trainer.model).eval()
+        if self._best is not None and self._config.watch.keep_best:
+            put_weights(trained, self._best.weights)
+        return trained
 
     def _make_batch(self, step: int) -> Batch:
-        config, rules = self._config, self._config.groups
-        started = time.perf_counter()
+        config = self._config
         # Of this step alone, should it fail before there is anything to say of it.
-        self._step = {"step": step}
-        self._modules = {}
-        self._sampled_at = started
-        self._trainer.module_entropies = {}
+        self._step = StepRecord(step)
+        self._trainer.token_sums, self._trainer.grad_norms = {}, {}
         episodes = self._explorer.train(step)
-        self._sampled_at = time.perf_counter()
-        formed = form_groups(
-            episodes,
-            np.random.default_rng(derive_seed(self._seed, "groups", step)),
-            size=config.num_generations,
-            grouping=pick("grouping", rules.grouping, GROUPINGS),
-            padding=pick("padding", rules.padding, PADDINGS),
-            selection=pick("selection", rules.selection, SELECTIONS),
-        )
-        rows = make_rows(formed.groups, rules.scale_rewards)
-        batch = make_batch(rows, loss_type=config.loss_type, beta=config.beta)
-        self._modules = summarize_modules(episodes, formed)
-        self._step = {
-            "step": step,
-            **summarize_step(episodes, formed),
-            "rows": len(rows),
-            "rows/trained": len(batch.rows),
-            "time/rollout": self._sampled_at - started,
-        }
-        self._warn_of_level_modules()
+        self._step.sampled_at = time.perf_counter()
+        rng = np.random.default_rng(derive_seed(self._seed, "groups", step))
+        formed = form_groups(episodes, rng, size=config.num_generations, rules=config.groups)
+        rows = make_rows(formed.groups, loss_type=config.loss_type)
+        batch = make_batch(rows, beta=config.beta)
+        self._step.describe(episodes, formed, rows=len(rows), trained=len(batch.rows))
+        every = config.watch.record_every
+        if every and (step % every == 0 or step == config.max_steps - 1):
+            self._records.keep_runs(step, episodes, formed)
         # What the update draws (dropout, TRL's shuffle) comes from the seed, not the process.
         torch.manual_seed(derive_seed(self._seed, "update", step))
         return batch
 
-    def _warn_of_level_modules(self) -> None:
-        for name, metrics in self._modules.items():
-            level = metrics["frac_reward_zero_std"] == 1.0
-            self._level_steps[name] = self._level_steps.get(name, 0) + 1 if level else 0
-            if self._level_steps[name] == _LEVEL_STEPS:
-                logger.warning(
-                    "For %d steps in a row, all rewards in every group of module %r were equal: it "
-                    "learns nothing. Draw more rollouts, raise temperature, or take a reward that "
-                    "tells its answers apart.",
-                    _LEVEL_STEPS,
-                    name,
-                )
-
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Evaluate the policy as it came."""
-        self._evaluate(0)
+        """Evaluate the policy as it came, or take up the optimizer where it was left."""
+        if self._resumed:
+            kwargs["optimizer"].load_state_dict(self._resumed.optimizer)
+        else:
+            self._evaluate(0)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Keep a ruined gradient away from the weights."""
-        check_gradients(kwargs["model"], state.global_step)
+        check_gradients(kwargs["model"], self._step.step)
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Write an update's record; after the last update on a batch, report and evaluate."""
+        """Write an update's record; after the last on a batch, report, evaluate, keep, or stop."""
         logs: dict[str, Any] = kwargs["logs"]
         if "loss" not in logs:  # TRL's summary of the whole run
             return
-        self._record({"update": state.global_step, **logs})
-        done, rest = divmod(state.global_step, self._config.num_iterations)
-        if rest == 0:
-            self._report("mmgrpo", done, self._config.max_steps)
-            self._evaluate(done)
+        iterations = self._config.num_iterations
+        update = state.global_step + self._done * iterations
+        logged = {name: value for name, value in logs.items() if name != "epoch"}  # of TRL's rows
+        self._write_record({"update": update, **logged})
+        done, rest = divmod(update, iterations)
+        if rest:
+            return
+        self._report("mmgrpo", done, self._config.max_steps)
+        self._evaluate(done)
+        watch = self._config.watch
+        if watch.patience and self._best and self._best.waited >= watch.patience:
+            control.should_training_stop = True
+        elif watch.save_every and done % watch.save_every == 0 and done < self._config.max_steps:
+            self._save(done, kwargs["optimizer"])
 
     def _evaluate(self, step: int) -> None:
-        every = self._config.eval_every
-        if every and (step % every == 0 or step == self._config.max_steps):
-            score = self._explorer.validate(step)
-            self._records.write({"step": step, "split": "val", "score": score})
+        every = self._config.watch.eval_every
+        if not every or (step % every and step != self._config.max_steps):
+            return
+        score = self._explorer.validate(step)
+        best = self._best
+        if best is None or score > best.score:
+            self._best = Best(step, score, take_weights(self._trainer.model))
+        else:
+            self._best = Best(best.step, best.score, best.weights, best.waited + 1)
+        self._records.note({"step": step, "split": "val", "score": score, "best": self._best.step})
 
-    def _record(self, values: dict[str, Any]) -> None:
-        entropies = self._trainer.module_entropies
-        modules = {
-            name: {**metrics, "entropy": entropies.get(name)}
-            for name, metrics in self._modules.items()
-        }
-        if not entropies:  # nothing was trained on: TRL's mean over no tokens is not one
-            values = {**values, "entropy": None, "kl": None}
-        update = time.perf_counter() - self._sampled_at
+    def _save(self, step: int, optimizer: Any) -> None:
+        explorer = self._explorer
+        save_checkpoint(
+            self._path,
+            Checkpoint(
+                step=step,
+                weights=take_weights(self._trainer.model),
+                optimizer=optimizer.state_dict(),
+                seconds=self.seconds,
+                cost=explorer.cost,
+                curve=tuple(explorer.curve),
+                lines=self._records.lines,
+                signs=self._records.signs.state,
+                best=self._best,
+            ),
+        )
+
+    def _write_record(self, values: dict[str, Any]) -> None:
+        trainer = self._trainer
         self._records.write(
-            {**values, "split": "train", **self._step, "time/update": update, "modules": modules}
+            self._step, values, trainer.token_sums, trainer.step_types, trainer.grad_norms
         )

@@ -16,10 +16,13 @@ from progym.envs.records import CallRecord
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One call in a group: the run it is from, by position in the batch, and its reward."""
+    """One of those that a group compares: a call, or several of a run that share an advantage."""
 
     run: int
-    call: CallRecord
+    """Position in the batch."""
+    places: tuple[int, ...]
+    """Positions of the calls in their run."""
+    calls: tuple[CallRecord, ...]
     reward: float
 
 

@@ -1,12 +1,12 @@
 """The stage `mmgrpo`: trains an adapter on a task's train split by groups of module calls.
 
-Its folder holds `metrics.jsonl` (a line an update, a line an evaluation), `adapter/` and, once it
-has ended, `stage.json`. Validation samples as training does; it is written down, not chosen by.
+Its folder holds `metrics.jsonl` (a line an update, a line an evaluation), `runs.jsonl` (episodes of
+some steps), `adapter/` and, once it has ended, `stage.json`; until then `checkpoint.pt`, from which
+a killed run goes on and ends as if it had not been. Validation samples as training does.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -40,7 +40,9 @@ class MmGrpo:
         Raises:
             BadValue: The folder holds a run with other arguments.
             ServiceFault: A whole step, or any episode of an evaluation, ended in a fault.
-            TrainingDiverged: Loss or gradient stopped being finite; no adapter is written.
+            TrainingDiverged: The loss passed its limit, or something stopped being finite; no
+                adapter is written.
+            BadData: The folder's checkpoint is corrupt.
         """
         identity = claim_folder(
             folder, self.name, config=self.config, policy=policy, task=task, seed=seed
@@ -48,7 +50,6 @@ class MmGrpo:
         finished = _read(folder, policy)
         if finished is not None:
             return finished
-        started = time.perf_counter()
         learning, adapters = _import_training()
         from progym.agents.grpo.exploring import Explorer
 
@@ -62,10 +63,11 @@ class MmGrpo:
         adapters.save_adapter(
             trained, folder / "adapter", adapters.Base(model.name, model.fingerprint)
         )
-        cost = replace(explorer.cost, seconds=time.perf_counter() - started)
+        cost = replace(explorer.cost, seconds=learner.seconds)
         curve = tuple(explorer.curve)
         values = {"cost": asdict(cost), "curve": [asdict(point) for point in curve]}
         write_json(folder / "stage.json", {"identity": identity, **values})
+        (folder / learning.CHECKPOINT).unlink(missing_ok=True)
         return StageResult(replace(policy, adapter=folder / "adapter"), cost, curve)
 
 

@@ -9,6 +9,7 @@ takes seconds (TRL).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
@@ -21,9 +22,12 @@ from trl.trainer.grpo_config import GRPOConfig as TrlConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import use_adapter
 
-from progym.agents.grpo.batch import Batch, Tensors, to_tensors
+from progym.agents.grpo.batch import Batch, Tensors, split_by_module, to_tensors
+from progym.agents.grpo.config import LossType
 from progym.agents.grpo.scoring import can_pack, score_rows
+from progym.agents.grpo.token_metrics import TokenSums, clip_limits, measure_tokens, pool_logged
 from progym.envs.errors import TrainingDiverged
+from progym.envs.module import StepType
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,8 @@ class GroupTrainer(GRPOTrainer):
         tokenizer: For its pad id.
         peft_config: Makes a new adapter; None where the model has one.
         callbacks: TRL's callbacks.
+        first_step: The step that `args` begins with, of a run that goes on.
+        max_loss: A loss beyond it raises TrainingDiverged.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class GroupTrainer(GRPOTrainer):
         tokenizer: Any,
         peft_config: Any = None,
         callbacks: Sequence[TrainerCallback] = (),
+        first_step: int = 0,
+        max_loss: float = math.inf,
     ) -> None:
         rows = Dataset.from_dict(
             {"prompt": [""] * args.max_steps * (args.generation_batch_size or 1)}
@@ -66,10 +74,12 @@ class GroupTrainer(GRPOTrainer):
             callbacks=list(callbacks),
         )
         self.remove_callback(PrinterCallback)
-        self.modules: list[str] = []
-        self.module_entropies: dict[str, float] = {}
-        self._make_batch = make_batch
-        self._entropies: torch.Tensor | None = None
+        self.step_types: list[StepType] = []
+        self.token_sums: dict[int, TokenSums] = {}
+        self.grad_norms: dict[str, float] = {}
+        self._make_batch, self._first_step, self._max_loss = make_batch, first_step, max_loss
+        self._batch = Batch((), 0, 0)
+        self._scores: tuple[torch.Tensor, torch.Tensor] | None = None
         self._policy = cast("Any", self.model)
         self._pad_id: int = tokenizer.pad_token_id
         self._packs = can_pack(self._policy, self._policy.config)
@@ -78,6 +88,10 @@ class GroupTrainer(GRPOTrainer):
                 "%s can't be packed as trees: rows are padded, which is slower.",
                 type(self._policy.get_base_model()).__name__,
             )
+
+    @property
+    def _current_step(self) -> int:
+        return self._first_step + self.state.global_step // self.num_iterations
 
     def _send_telemetry(self) -> None:
         """Send nothing."""
@@ -88,16 +102,17 @@ class GroupTrainer(GRPOTrainer):
         """Warm up to a constant rate; unlike TRL's schedules, the first update has one above 0."""
         warm = self.args.get_warmup_steps(num_training_steps)
         given = cast("torch.optim.Optimizer", optimizer or self.optimizer)
-        self.lr_scheduler = LambdaLR(given, lambda step: min(1.0, (step + 1) / (warm + 1)))
+        done = self._first_step * self.num_iterations
+        self.lr_scheduler = LambdaLR(given, lambda step: min(1.0, (done + step + 1) / (warm + 1)))
         return self.lr_scheduler
 
     def _generate_and_score_completions(self, inputs: list[Any]) -> Tensors:  # noqa: ARG002
         self._policy.eval()
-        batch = self._make_batch(self.state.global_step // self.num_iterations)
+        batch = self._batch = self._make_batch(self._current_step)
         self._policy.train()
-        new = sorted({row.module for row in batch.rows} - set(self.modules))
-        self.modules.extend(new)
-        tensors = to_tensors(batch, self.modules, self._pad_id)
+        new = sorted({row.step_type for row in batch.rows} - set(self.step_types))
+        self.step_types.extend(new)
+        tensors = to_tensors(batch, self.step_types, self._pad_id)
         tensors = {name: values.to(self.accelerator.device) for name, values in tensors.items()}
         with torch.no_grad():
             if self.num_iterations > 1:
@@ -134,7 +149,7 @@ class GroupTrainer(GRPOTrainer):
         if not self._packs:
             padded = cast("Any", super()._get_per_token_logps_and_entropies)
             found = padded(model, input_ids, attention_mask, logits_to_keep, **kwargs)
-            self._entropies = found[1]
+            self._scores = (found[0], found[1]) if found[1] is not None else None
             return found
         rows = _unpad(input_ids, attention_mask, input_ids.size(1) - logits_to_keep)
         with self.accelerator.autocast():
@@ -145,27 +160,38 @@ class GroupTrainer(GRPOTrainer):
                 temperature=self.temperature,
                 config=self._policy.config,
             )
-        self._entropies = scores.entropies
+        self._scores = (scores.logprobs, scores.entropies)
         return scores.logprobs, scores.entropies, None
 
     def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:
-        self._entropies = None
-        loss = cast("torch.Tensor", super()._compute_loss(model, inputs)) * inputs["loss_scale"]
-        self._note_entropies(inputs)
-        if not torch.isfinite(loss):
-            raise TrainingDiverged(_diverged("The loss", loss.item(), self.state.global_step))
-        return loss
+        """Go backward module by module, so that each one's gradient is known; gives the sum.
 
-    def _note_entropies(self, inputs: Tensors) -> None:
-        """Keep each module's mean entropy over the tokens that were trained on."""
-        self.module_entropies = {}
-        if self._entropies is None:
-            return
-        for position, name in enumerate(self.modules):
-            mask = inputs["completion_mask"] * (inputs["module"] == position)[:, None]
-            if mask.any():
-                mean = (self._entropies * mask).sum() / mask.sum()
-                self.module_entropies[name] = mean.item()
+        What is returned has a gradient of zeros: TRL's own backward pass adds nothing.
+        """
+        weights = [p for p in model.parameters() if p.requires_grad]
+        limits = clip_limits(self.epsilon_low, self.epsilon_high, self.loss_type)
+        logged = cast("dict[str, list[float]]", cast("Any", self)._metrics["train"])
+        before_all = {name: len(values) for name, values in logged.items()}
+        self.token_sums, self.grad_norms = {}, {}
+        total, tokens = torch.zeros((), device=inputs["advantages"].device), list[float]()
+        for module, part in split_by_module(inputs, self.step_types):
+            mask = part["completion_mask"]
+            tokens.append(mask.sum().item())
+            rows = len(mask) if tokens[-1] else 0
+            scale = self._batch.loss_scale(cast("LossType", self.loss_type), rows, int(tokens[-1]))
+            self._scores = None
+            loss = cast("torch.Tensor", super()._compute_loss(model, part)) * scale
+            total = total + loss.detach()
+            if not abs(loss.item()) <= self._max_loss:  # nor NaN
+                raise TrainingDiverged(_diverged("The loss", loss.item(), self._current_step))
+            grads = [None if p.grad is None else p.grad.clone() for p in weights]
+            cast("Any", self).accelerator.backward(loss)
+            scores = cast("tuple[torch.Tensor, torch.Tensor] | None", self._scores)
+            if scores is not None:
+                self.grad_norms[module] = _norm_of_change(weights, grads)
+                self.token_sums |= measure_tokens(part, *scores, limits=limits)
+        pool_logged(logged, before_all, tokens)
+        return total + 0.0 * weights[0].sum()
 
 
 def check_gradients(model: Any, step: int) -> None:
@@ -173,6 +199,18 @@ def check_gradients(model: Any, step: int) -> None:
     for parameter in model.parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             raise TrainingDiverged(_diverged("A gradient", float("nan"), step))
+
+
+def _norm_of_change(
+    weights: Sequence[torch.Tensor], before: Sequence[torch.Tensor | None]
+) -> float:
+    """The norm of what a backward pass added to the gradients."""
+    squares = [
+        (p.grad if old is None else p.grad - old).double().square().sum()
+        for p, old in zip(weights, before, strict=True)
+        if p.grad is not None
+    ]
+    return math.sqrt(torch.stack(squares).sum().item()) if squares else 0.0
 
 
 def _diverged(what: str, value: float, step: int) -> str:

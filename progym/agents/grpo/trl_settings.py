@@ -25,12 +25,17 @@ _CISPO_CLAMP = 5.0
 """The largest ratio of cispo, whose TRL name is epsilon_high; other losses take 1 + epsilon."""
 
 
-def trl_config(config: GrpoConfig, folder: Path, seed: int, *, on_cpu: bool) -> TrlConfig:
-    """Say it in TRL's words: one micro-batch a step, full precision, no files of its own."""
+def trl_config(
+    config: GrpoConfig, folder: Path, seed: int, *, on_cpu: bool, done: int = 0
+) -> TrlConfig:
+    """Say it in TRL's words: one micro-batch a step, full precision, no files of its own.
+
+    A run of which some steps are `done` is one of the steps that are left.
+    """
     with _without_deprecations():
         return TrlConfig(
             output_dir=str(folder / "trl"),
-            max_steps=config.max_steps * config.num_iterations,
+            max_steps=max(config.max_steps - done, 1) * config.num_iterations,
             per_device_train_batch_size=config.num_generations,
             num_generations=config.num_generations,
             num_iterations=config.num_iterations,

@@ -6,8 +6,9 @@ take notes of what came up. The score is the share of the gold articles among al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 
 from progym.envs import sources
@@ -16,6 +17,7 @@ from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue
 from progym.envs.module import Field, Module, ask
 from progym.envs.program import Example, Outcome, Program, Score, Steps
+from progym.envs.records import AskRecord
 from progym.envs.rendering import Call
 from progym.envs.retrieval import retriever
 from progym.envs.run import Limits
@@ -82,6 +84,7 @@ def make_env(
         score,
         services={"retriever": retriever(passages)},
         gold=write_gold,
+        progress=measure_progress,
         split=split,
         fingerprint=task_data.fingerprint,
         limits=Limits(max_calls=max_calls, max_tokens=max_tokens),
@@ -126,6 +129,18 @@ def score(example: Example, outcome: Outcome) -> Score:
     found = gold.intersection(map(normalize_title, outcome["titles"]))
     recall = len(found) / len(gold)
     return Score(recall, {"recall": recall, "titles_found": float(len(found))})
+
+
+def measure_progress(example: Example, asks: Sequence[AskRecord]) -> float:
+    """Give the share of gold titles among those that came up so far."""
+    gold = _normalized(tuple(example.gold["titles"]))
+    found = (_normalized(tuple(ask.answer)) for ask in asks if ask.service == "retriever")
+    return len(gold.intersection(chain.from_iterable(found))) / len(gold)
+
+
+@lru_cache(maxsize=4096)
+def _normalized(titles: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(normalize_title, titles))
 
 
 def write_gold(example: Example, call: Call) -> Mapping[str, str]:
