@@ -65,6 +65,8 @@ def identify_policy(policy: Policy) -> str:
             "weights": _digest_folder(model) if model.is_dir() else None,
             "prompts": policy.prompts.to_json(),
             "adapter": _digest_folder(policy.adapter) if policy.adapter else None,
+            "adapters": {name: _digest_folder(path) for name, path in policy.adapters.items()},
+            "models": dict(policy.models),
         }
     )
 
@@ -86,12 +88,13 @@ def claim_folder(
     }
     identity = digest_of(values)
     path = folder / "identity.json"
-    if path.is_file() and read_json(path) != {"identity": identity}:
+    if path.is_file() and read_json(path)["identity"] != identity:
         raise BadValue(
             f"{folder} holds a run of a stage with another config, policy, task or seed than this "
             f"{stage}. Give it a folder of its own, or delete this one."
         )
-    write_json(path, {"identity": identity})
+    named = {name: values[name] for name in ("stage", "env_id", "seed", "config")}
+    write_json(path, {"identity": identity, **named})
     return identity
 
 

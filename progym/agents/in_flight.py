@@ -74,9 +74,10 @@ class EpisodeInFlight:
         """Ask for the pending call, with a seed of its own."""
         seed = derive_seed(self._request.seed, self._request.example_id, self._calls)
         if self._program is None:
-            return GenerationRequest((Message(role="user", content=self._observation),), seed)
-        call = self._info["call"]
-        return GenerationRequest(render(call, prompts), seed, call, self._program.gold_fields)
+            message = Message(role="user", content=self._observation)
+            return GenerationRequest((message,), seed, _step_type(self._info)[0])
+        call, gold = self._info["call"], self._program.gold_fields
+        return GenerationRequest(render(call, prompts), seed, call.module.name, call, gold)
 
     def answer(self, completion: Completion) -> Episode | None:
         """Step with a completion."""
@@ -128,12 +129,7 @@ class _Recorder:
         self.reward = 0.0
 
     def note(self, observation: str, info: Mapping[str, Any], completion: Completion) -> None:
-        if "step_type" not in info:
-            raise BadValue(
-                'The environment gives no info["step_type"]. Give (module name, occurrence) there: '
-                "learners group calls by it."
-            )
-        module, occurrence = info["step_type"]
+        module, occurrence = _step_type(info)
         prompt_tokens, completion_tokens = completion.usage
         self._calls.append(
             CallRecord(
@@ -168,3 +164,13 @@ class _Recorder:
             fault=fault,
             seconds=time.perf_counter() - self._started,
         )
+
+
+def _step_type(info: Mapping[str, Any]) -> tuple[str, int]:
+    if "step_type" not in info:
+        raise BadValue(
+            'The environment gives no info["step_type"]. Give (module name, occurrence) there: '
+            "learners group calls by it."
+        )
+    module, occurrence = info["step_type"]
+    return module, occurrence

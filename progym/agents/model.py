@@ -35,6 +35,8 @@ class GenerationRequest:
 
     messages: tuple[Message, ...]
     seed: int
+    module: str = ""
+    """Whose call it is."""
     call: Call | None = None
     """The call behind the messages, for scripted models; None for an environment not of ours."""
     gold: Callable[[], Mapping[str, str]] | None = None

@@ -23,7 +23,7 @@ _INK = "#1a1b1c"
 """Text and lines; the page replaces it by its own text colour."""
 _FRONT = "not dominated (outlined)"
 
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
@@ -62,7 +62,9 @@ class _Kind:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
+    """What tells a line from the others."""
+
     colour: str
     marker: str
 
@@ -77,7 +79,7 @@ def draw_pictures(results: Results) -> tuple[Picture, ...]:
 
 
 def _draw(results: Results, kind: _Kind) -> Picture:
-    style: Any = {**_STYLE, "svg.hashsalt": kind.name}
+    style: Any = {**STYLE, "svg.hashsalt": kind.name}
     with mpl.rc_context(style):
         count = len(results.tasks)
         figure = Figure(figsize=(3.6 * count + 0.4, 3.7), layout="constrained")
@@ -94,7 +96,9 @@ def _draw(results: Results, kind: _Kind) -> Picture:
         figure.savefig(svg, format="svg", metadata={"Date": None})
         figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
     text = svg.getvalue()
-    return Picture(kind.name, kind.title, text, png.getvalue(), _inline(text, kind))
+    return Picture(
+        kind.name, kind.title, text, png.getvalue(), fit_into_page(text, kind.name, kind.title)
+    )
 
 
 def _curves(axis: Axes, results: Results, task: TaskResult) -> None:
@@ -116,7 +120,7 @@ def _curves(axis: Axes, results: Results, task: TaskResult) -> None:
             )
 
 
-def _draw_stages(axis: Axes, cells: Sequence[CellRecord], look: _Look) -> bool:
+def _draw_stages(axis: Axes, cells: Sequence[CellRecord], look: Look) -> bool:
     """Draw a line a stage: seeds thin, their mean thick; tells whether there is any."""
     stages = len(cells[0].stages) if cells else 0
     zorder = 10 - stages  # what strategies share is seen in the colour of the shortest
@@ -206,9 +210,13 @@ def _cells(results: Results, task: TaskResult, row: Row) -> list[CellRecord]:
     return [cell for cell in results.run.cells if (cell.task, cell.strategy) == key]
 
 
-def _look(results: Results, strategy: str) -> _Look:
-    position = results.run.strategies.index(strategy) % len(_COLOURS)
-    return _Look(_COLOURS[position], _MARKERS[position])
+def look_of(position: int) -> Look:
+    """Give the colour and the marker of a line, by its position among all."""
+    return Look(_COLOURS[position % len(_COLOURS)], _MARKERS[position % len(_MARKERS)])
+
+
+def _look(results: Results, strategy: str) -> Look:
+    return look_of(results.run.strategies.index(strategy))
 
 
 def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
@@ -224,12 +232,12 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
         figure.legend(handles, names, loc="outside lower center", ncols=len(names))
 
 
-def _inline(svg: str, kind: _Kind) -> str:
+def fit_into_page(svg: str, name: str, title: str) -> str:
     """Fit a figure into a page: no XML head, ids of its own, the page's ink, a name for readers."""
     body = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     body = body.replace("fill: #ffffff", "fill: none")  # the page's own background
-    body = re.sub(r'\bid="', f'id="{kind.name}-', body)
-    body = re.sub(r'href="#', f'href="#{kind.name}-', body)
-    body = re.sub(r"url\(#", f"url(#{kind.name}-", body)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'href="#', f'href="#{name}-', body)
+    body = re.sub(r"url\(#", f"url(#{name}-", body)
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    return body.replace("<svg", f'<svg role="img" aria-label="{kind.title}"', 1)
+    return body.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -38,9 +38,13 @@ class WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End all workers at once: everything worth keeping is on disk."""
+        """End all workers: idle ones end by themselves, and what is worth keeping is on disk."""
         for worker in self._workers:
-            worker.process.terminate()
+            if worker.cell is not None:
+                worker.process.terminate()
+                continue
+            with suppress(OSError):  # it may have died
+                worker.connection.send(None)
         for worker in self._workers:
             worker.process.join(5)
             if worker.process.is_alive():

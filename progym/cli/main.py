@@ -24,6 +24,7 @@ from progym.cli import (
     optimization,
     playing,
     replaying,
+    reporting,
 )
 from progym.envs.errors import ProgymError
 
@@ -40,6 +41,7 @@ app.command("play")(playing.play)
 app.command("eval")(evaluation.evaluate)
 app.command("optimize")(optimization.optimize)
 app.add_typer(bench.app, name="bench")
+app.command("report")(reporting.report_run)
 app.command("replay")(replaying.replay_file)
 app.add_typer(board.app, name="board")
 app.add_typer(data.app, name="data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,7 @@ def program_values(run: Path, cell: CellRecord) -> dict[str, Any]:
     path = folder / "policy.json"
     try:
         policy = parse_object(path.read_bytes(), str(path))
-        weights = folder / "adapter" / "adapter_model.safetensors"
-        adapter = hashlib.sha256(weights.read_bytes()).hexdigest() if policy["adapter"] else None
+        adapter = _digest_weights(folder, policy)
     except OSError as error:
         raise DataUnavailable(f"{folder}: the policy can't be read: {error.strerror}.") from error
     return {
@@ -119,6 +119,19 @@ def program_values(run: Path, cell: CellRecord) -> dict[str, Any]:
         "adapter_sha256": adapter,
         "prompts": load_prompts(folder / "prompts.json").to_json(),
     }
+
+
+def _digest_weights(folder: Path, policy: Mapping[str, Any]) -> str | None:
+    """Hash the adapter's weights; of several, by module, their hashes."""
+    shared, own = policy["adapter"], policy["adapters"]
+    found = {
+        place: hashlib.sha256((folder / place / "adapter_model.safetensors").read_bytes())
+        for place in (*([shared] if shared else []), *own.values())
+    }
+    if not own:
+        return found[shared].hexdigest() if shared else None
+    lines = [f"{found[place].hexdigest()} {place}\n" for place in sorted(found)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def to_document(model: type[BaseModel], values: dict[str, Any]) -> bytes:

@@ -19,17 +19,20 @@ REWARDS = {"a": (0.0, 1.0, 0.25, -1.0), "b": (0.5, 0.0, 0.5, 1.0)}
 LEVEL = {"a": (0.0, 1.0, 0.25, -1.0), "b": (0.5, 0.5, 0.5, 0.5)}
 
 
-def completions(seed=0):
-    """Four completions of 1 to 6 tokens for each prompt."""
-    rng = np.random.default_rng(seed)
+def completions(*, alike=False):
+    """Four completions of 1 to 6 tokens for each prompt; of 4 if they are to be alike."""
+    rng = np.random.default_rng(0)
+    least, end = (4, 5) if alike else (1, 7)
     return {
-        name: [tuple(map(int, rng.integers(5, 60, int(rng.integers(1, 7))))) for _ in range(4)]
+        name: [
+            tuple(map(int, rng.integers(5, 60, int(rng.integers(least, end))))) for _ in range(4)
+        ]
         for name in PROMPTS
     }
 
 
-def episodes(rewards):
-    written = completions()
+def episodes(rewards, *, alike=False):
+    written = completions(alike=alike)
     return [
         Episode(
             env_id="test", env_kwargs={}, fingerprint="", split="train", example_id=name, seed=0,
@@ -100,13 +103,15 @@ def gradients(trainer):
     return found
 
 
-def plain(lm, folder, rewards, **settings):
+def plain(lm, folder, rewards, *, alike=False, **settings):
     """TRL's own trainer, made to "generate" the given completions."""
+    import torch
     from datasets import Dataset
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    written = completions()
+    written = completions(alike=alike)
     model, tokenizer = load(lm)
+    torch.manual_seed(0)
 
     class Forced(GRPOTrainer):
         def _send_telemetry(self):
@@ -127,21 +132,26 @@ def plain(lm, folder, rewards, **settings):
     )
 
 
-def ours(lm, folder, rewards, **settings):
+def ours(lm, folder, rewards, *, alike=False, **settings):
+    import torch
+
+    from progym.agents.grpo.adapting import Adapting
     from progym.agents.grpo.trainer import GroupTrainer
+    from progym.agents.models.adapters import add_adapter
 
     rules = GroupRules(scale_rewards=settings.get("scale_rewards", "group"))
     rng = np.random.default_rng(0)
-    groups = form_groups(episodes(rewards), rng, size=4, rules=rules).groups
+    groups = form_groups(episodes(rewards, alike=alike), rng, size=4, rules=rules).groups
     rows = make_rows(groups, loss_type=settings.get("loss_type", "dapo"))
     batch = make_batch(rows, beta=settings.get("beta", 0.0))
     model, tokenizer = load(lm)
+    torch.manual_seed(0)
     return GroupTrainer(
-        model,
+        add_adapter(model, lora()),
         trl_config(folder, **settings),
         make_batch=lambda step: batch,
         tokenizer=tokenizer,
-        peft_config=lora(),
+        adapting=Adapting({"": "default"}, {"": None}),
     )
 
 
@@ -172,8 +182,38 @@ def test_gradients_equal_plain_grpo(random_lm, tmp_path, loss_type, beta, reward
     assert largest_difference(theirs, mine) < 1e-6
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("num_iterations", [1, 2])
+@pytest.mark.parametrize("beta", [0.0, 0.04])
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo", "bnpo", "cispo"])
+def test_every_loss_equals_plain_grpo(
+    random_lm, tmp_path, loss_type, beta, num_iterations, accumulation
+):
+    """A step of ours is one micro-batch; TRL may need several for the same rows.
+
+    Its bnpo divides each of them by its own tokens, so that the loss hangs on which rows fall
+    together. Completions of one length take that away.
+    """
+    run = dict[str, Any](
+        loss_type=loss_type,
+        beta=beta,
+        num_iterations=num_iterations,
+        max_steps=num_iterations,
+        optim="sgd",  # AdamW would magnify rounding in small gradients
+        learning_rate=1e-4,  # and so would a long way to the second update
+    )
+    split = dict[str, Any](
+        per_device_train_batch_size=8 // accumulation, gradient_accumulation_steps=accumulation
+    )
+    alike = loss_type == "bnpo" and accumulation > 1
+    theirs = gradients(plain(random_lm, tmp_path, REWARDS, alike=alike, **run, **split))
+    mine = gradients(ours(random_lm, tmp_path, REWARDS, alike=alike, **run))
+    assert largest_difference(theirs, mine) < 1e-6
+
+
 def test_the_second_iteration_on_a_batch_equals_plain_grpo(random_lm, tmp_path):
-    settings = {"num_iterations": 2, "max_steps": 2, "loss_type": "grpo", "scale_rewards": "none"}
+    settings = dict[str, Any](num_iterations=2, max_steps=2, loss_type="grpo", scale_rewards="none")
     theirs = gradients(plain(random_lm, tmp_path, REWARDS, **settings))
     mine = gradients(ours(random_lm, tmp_path, REWARDS, **settings))
     assert largest_difference(theirs, mine) < 1e-6

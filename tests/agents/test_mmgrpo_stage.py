@@ -184,7 +184,7 @@ def test_mistake_5_training_scores_what_sampling_drew(random_lm):
     model = load_fluent(Policy(str(random_lm)))
     calls = [module(**{module.inputs[0].name: word}) for module in (ask, tell) for word in "xyz"]
     requests = [
-        GenerationRequest(render(call), seed, call)
+        GenerationRequest(render(call), seed, call.module.name, call)
         for seed, call in enumerate(Call(c.module, 0, c.inputs) for c in calls)
     ]
     drawn = model.generate(requests, Sampling(1.0, 5))

@@ -114,13 +114,13 @@ def to_tensors(batch: Batch, step_types: Sequence[StepType], pad_id: int) -> Ten
 
 def split_by_module(
     tensors: Tensors, step_types: Sequence[StepType]
-) -> Iterator[tuple[str, Tensors]]:
-    """Give the rows of each module, by name, padded no further than they need."""
+) -> Iterator[tuple[str, list[int], Tensors]]:
+    """Give each module's name, its rows' positions, and its rows, padded no further than needed."""
     rows: dict[str, list[int]] = {}
     for row, where in enumerate(cast("list[int]", tensors["step_type"].tolist())):
         rows.setdefault(step_types[where].module if where >= 0 else "", []).append(row)
     for module in sorted(rows):
-        yield module, _select(tensors, rows[module])
+        yield module, rows[module], _select(tensors, rows[module])
 
 
 def _select(tensors: Tensors, rows: list[int]) -> Tensors:

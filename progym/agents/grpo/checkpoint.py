@@ -51,22 +51,17 @@ class Checkpoint:
     best: Best | None
 
 
-def take_weights(model: Any) -> Weights:
+def take_weights(trained: Mapping[str, torch.nn.Parameter]) -> Weights:
     """Copy what is trained."""
-    return {
-        name: parameter.detach().cpu().clone()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
-    }
+    return {name: parameter.detach().cpu().clone() for name, parameter in trained.items()}
 
 
 @torch.no_grad()
-def put_weights(model: Any, weights: Weights) -> None:
+def put_weights(trained: Mapping[str, torch.nn.Parameter], weights: Weights) -> None:
     """Set what is trained; raises BadData where names or shapes do not fit."""
-    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if {n: p.shape for n, p in own.items()} != {n: w.shape for n, w in weights.items()}:
+    if {n: p.shape for n, p in trained.items()} != {n: w.shape for n, w in weights.items()}:
         raise BadData("The checkpoint's adapter does not fit the model's. Delete it to begin anew.")
-    for name, parameter in own.items():
+    for name, parameter in trained.items():
         parameter.copy_(weights[name])
 
 

@@ -73,7 +73,7 @@ class GroupRules:
 
 @dataclass(frozen=True)
 class Lora:
-    """The adapter that is trained, one for all modules; PEFT's names."""
+    """The adapters that are trained; PEFT's names where it has one."""
 
     r: int = 16
     """Rank."""
@@ -83,11 +83,18 @@ class Lora:
     """0 so that runs repeat and sampling and training see one policy; the paper has 0.05."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """Layers that get an adapter; "all-linear" is all but the head."""
+    per_module: bool = False
+    """One adapter for each module instead of one for all."""
+    frozen: tuple[str, ...] = ()
+    """Modules that stay as they are: they answer, and learn nothing."""
 
     def __post_init__(self) -> None:
         check(self.r >= 1, "r", self.r, "1 or more")
         check(self.lora_alpha > 0, "lora_alpha", self.lora_alpha, "above 0")
         check(0 <= self.lora_dropout < 1, "lora_dropout", self.lora_dropout, "in [0, 1)")
+        if isinstance(self.frozen, str):
+            raise BadValue(f"lora.frozen must be a list of modules, got {self.frozen!r}.")
+        object.__setattr__(self, "frozen", tuple(self.frozen))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,11 @@ _SEEDS = 100_000
 
 
 class Explorer:
-    """Runs a policy whose weights change under it; `cost` and `curve` grow with every call."""
+    """Runs a policy whose weights change under it; `cost` and `curve` grow with every call.
+
+    `modules` are the program's, None where there is no program; of them those in `untrained` are
+    frozen, or answered by another model.
+    """
 
     def __init__(
         self, task: Task, policy: Policy, model: LanguageModel, *, config: GrpoConfig, seed: int
@@ -30,6 +34,8 @@ class Explorer:
         self.cost, self.curve = Cost(), list[CurvePoint]()
         self._task, self._policy, self._model = task, policy, model
         self._config, self._seed = config, seed
+        self.modules = _modules_of(task)
+        self.untrained = frozenset({*config.lora.frozen, *policy.models})
         self._train_ids = _ids_of(task, "train")
         watch = config.watch
         self._val_ids = _ids_of(task, "val")[: watch.eval_examples] if watch.eval_every else ()
@@ -80,5 +86,14 @@ def _ids_of(task: Task, split: str) -> Sequence[str]:
         if isinstance(program, ProgramEnv):
             return program.examples.ids
         return [f"{split}-{number}" for number in range(_SEEDS)]
+    finally:
+        env.close()
+
+
+def _modules_of(task: Task) -> frozenset[str] | None:
+    env = task.make("train")
+    try:
+        program = env.unwrapped
+        return program.program.names if isinstance(program, ProgramEnv) else None
     finally:
         env.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -36,8 +37,11 @@ def form_groups(
     *,
     size: int,
     rules: GroupRules = _RULES,
+    frozen: Collection[str] = (),
 ) -> Groups:
     """Form the groups of a batch, of at most `size` members each; the generator serves padding.
+
+    Calls of `frozen` modules stand in none.
 
     Raises BadValue where the rules ask for what the episodes do not hold.
     """
@@ -47,7 +51,7 @@ def form_groups(
     runs: dict[str, list[Run]] = {}
     for position, episode in enumerate(episodes):
         if episode.status != "fault":
-            run = _credit(position, episode, rules)
+            run = _credit(position, episode, rules, frozen)
             runs.setdefault(episode.example_id, []).append(run)
     found: list[tuple[str, StepType | None, list[Member]]] = []
     singles = 0
@@ -67,10 +71,12 @@ def form_groups(
     return Groups(groups, faults, singles)
 
 
-def _credit(position: int, episode: Episode, rules: GroupRules) -> Run:
-    reward, trained = episode.reward, range(len(episode.calls))
+def _credit(position: int, episode: Episode, rules: GroupRules, frozen: Collection[str]) -> Run:
+    reward, trained = episode.reward, cast("Sequence[int]", range(len(episode.calls)))
     if episode.status == "parse_failure":
         reward = pick("unreadable", rules.unreadable, UNREADABLE)(episode)
         trained = pick("failed_runs", rules.failed_runs, FAILED_RUNS)(episode)
+    if frozen:
+        trained = [place for place in trained if episode.calls[place].module not in frozen]
     credited = pick("credit", rules.credit, CREDITS)(episode, reward)
     return Run(position, episode, reward, credited, trained)

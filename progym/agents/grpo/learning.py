@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from transformers import TrainerCallback
 
+from progym.agents.grpo.adapting import prepare_adapters
 from progym.agents.grpo.batch import Batch, make_batch, make_rows
 from progym.agents.grpo.checkpoint import (
     Best,
@@ -29,12 +29,7 @@ from progym.agents.grpo.exploring import Explorer
 from progym.agents.grpo.forming import form_groups
 from progym.agents.grpo.recording import StepRecord, StepRecords
 from progym.agents.grpo.trainer import GroupTrainer, check_gradients
-from progym.agents.grpo.trl_settings import (
-    check_adapter,
-    lora_config,
-    own_generators,
-    trl_config,
-)
+from progym.agents.grpo.trl_settings import own_generators, trl_config
 from progym.agents.models.transformers_lm import TransformersModel
 from progym.agents.seeding import derive_seed
 from progym.agents.stage import Report
@@ -46,8 +41,8 @@ CHECKPOINT = "checkpoint.pt"
 class Learner(TrainerCallback):
     """Feeds TRL's loop with groups and writes down what happens in it.
 
-    `learn` trains the model's adapter in place, a new one where it has none, from the checkpoint in
-    the folder, if there is one.
+    `learn` trains new adapters on the model, which begin as copies of those that it has. Where the
+    folder holds a checkpoint, the run goes on from it.
     """
 
     def __init__(
@@ -70,27 +65,28 @@ class Learner(TrainerCallback):
             explorer.cost, explorer.curve = self._resumed.cost, list(self._resumed.curve)
         self._records = StepRecords(folder, self._resumed)
         self._step = StepRecord(self._done)
-        self._model, self._trainer = model, self._build_trainer(model, folder)
+        self.adapting = prepare_adapters(
+            model, config.lora, modules=explorer.modules, untrained=explorer.untrained, seed=seed
+        )
+        self._trained = self.adapting.weights(model.model)
+        if self._resumed:
+            put_weights(self._trained, self._resumed.weights)
+        self._trainer = self._build_trainer(model, folder)
 
     def _build_trainer(self, model: TransformersModel, folder: Path) -> GroupTrainer:
-        config, adapted = self._config, isinstance(model.model, PeftModel)
-        if adapted:
-            check_adapter(model.model, config.lora)
+        config = self._config
         on_cpu = model.model.device.type == "cpu"
         with own_generators():
-            trainer = GroupTrainer(
+            return GroupTrainer(
                 model.model,
                 trl_config(config, folder, self._seed, on_cpu=on_cpu, done=self._done),
                 make_batch=self._make_batch,
                 tokenizer=model.tokenizer,
-                peft_config=None if adapted else lora_config(config),
+                adapting=self.adapting,
                 callbacks=[self],
                 first_step=self._done,
                 max_loss=config.watch.max_loss,
             )
-        if self._resumed:
-            put_weights(trainer.model, self._resumed.weights)
-        return trainer
 
     @property
     def seconds(self) -> float:
@@ -98,8 +94,8 @@ class Learner(TrainerCallback):
         before = self._resumed.seconds if self._resumed else 0.0
         return before + time.perf_counter() - self._started
 
-    def learn(self) -> PeftModel:
-        """Train to the last step and give the model with its adapter; raises TrainingDiverged."""
+    def learn(self) -> None:
+        """Train to the last step; raises TrainingDiverged."""
         with own_generators():
             try:
                 if self._done < self._config.max_steps:
@@ -107,10 +103,8 @@ class Learner(TrainerCallback):
             except ProgymError as error:
                 self._write_record({"error": str(error)})
                 raise
-        trained = cast("PeftModel", self._trainer.model).eval()
         if self._best is not None and self._config.watch.keep_best:
-            put_weights(trained, self._best.weights)
-        return trained
+            put_weights(self._trained, self._best.weights)
 
     def _make_batch(self, step: int) -> Batch:
         config = self._config
@@ -120,7 +114,13 @@ class Learner(TrainerCallback):
         episodes = self._explorer.train(step)
         self._step.sampled_at = time.perf_counter()
         rng = np.random.default_rng(derive_seed(self._seed, "groups", step))
-        formed = form_groups(episodes, rng, size=config.num_generations, rules=config.groups)
+        formed = form_groups(
+            episodes,
+            rng,
+            size=config.num_generations,
+            rules=config.groups,
+            frozen=self._explorer.untrained,
+        )
         rows = make_rows(formed.groups, loss_type=config.loss_type)
         batch = make_batch(rows, beta=config.beta)
         self._step.describe(episodes, formed, rows=len(rows), trained=len(batch.rows))
@@ -169,7 +169,7 @@ class Learner(TrainerCallback):
         score = self._explorer.validate(step)
         best = self._best
         if best is None or score > best.score:
-            self._best = Best(step, score, take_weights(self._trainer.model))
+            self._best = Best(step, score, take_weights(self._trained))
         else:
             self._best = Best(best.step, best.score, best.weights, best.waited + 1)
         self._records.note({"step": step, "split": "val", "score": score, "best": self._best.step})
@@ -180,7 +180,7 @@ class Learner(TrainerCallback):
             self._path,
             Checkpoint(
                 step=step,
-                weights=take_weights(self._trainer.model),
+                weights=take_weights(self._trained),
                 optimizer=optimizer.state_dict(),
                 seconds=self.seconds,
                 cost=explorer.cost,

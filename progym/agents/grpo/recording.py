@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from progym.agents.grpo import METRICS, RUNS
 from progym.agents.grpo.checkpoint import Checkpoint
 from progym.agents.grpo.forming import Groups
 from progym.agents.grpo.json_lines import JsonLines
@@ -21,8 +22,6 @@ from progym.agents.grpo.token_metrics import ENTROPY, KL, TokenSums, by_module, 
 from progym.agents.grpo.warning_signs import WarningSigns
 from progym.envs.module import StepType
 from progym.envs.records import Episode
-
-METRICS, RUNS = "metrics.jsonl", "runs.jsonl"
 
 
 class StepRecord:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MmGrpo:
-    """mmGRPO with one adapter for all modules; goes on with the policy's adapter if it has one."""
+    """mmGRPO; the adapters it trains begin as copies of the policy's, if it has any."""
 
     config: GrpoConfig = field(default_factory=GrpoConfig)
     load: Callable[[Policy], TransformersModel] = load_trainable
@@ -50,25 +50,44 @@ class MmGrpo:
         finished = _read(folder, policy)
         if finished is not None:
             return finished
-        learning, adapters = _import_training()
+        learning, adapting = _import_training()
         from progym.agents.grpo.exploring import Explorer
+        from progym.agents.models import load_model
+        from progym.agents.models.routed import RoutedModel
 
         report(self.name, 0, self.config.max_steps)
         model = self.load(policy)
-        explorer = Explorer(task, policy, model, config=self.config, seed=seed)
+        others = {module: load_model(spec) for module, spec in policy.models.items()}
+        answering = RoutedModel(model, others) if others else model
+        explorer = Explorer(task, policy, answering, config=self.config, seed=seed)
         learner = learning.Learner(
             model, explorer, self.config, folder=folder, seed=seed, report=report
         )
-        trained = learner.learn()
-        adapters.save_adapter(
-            trained, folder / "adapter", adapters.Base(model.name, model.fingerprint)
+        learner.learn()
+        trained = adapting.save_trained(
+            model,
+            learner.adapting,
+            policy,
+            folder,
+            modules=explorer.modules,
+            frozen=self.config.lora.frozen,
         )
         cost = replace(explorer.cost, seconds=learner.seconds)
         curve = tuple(explorer.curve)
-        values = {"cost": asdict(cost), "curve": [asdict(point) for point in curve]}
+        values = {
+            "cost": asdict(cost),
+            "curve": [asdict(point) for point in curve],
+            "adapter": _below(folder, trained.adapter),
+            "adapters": {name: _below(folder, path) for name, path in trained.adapters.items()},
+        }
         write_json(folder / "stage.json", {"identity": identity, **values})
         (folder / learning.CHECKPOINT).unlink(missing_ok=True)
-        return StageResult(replace(policy, adapter=folder / "adapter"), cost, curve)
+        return StageResult(trained, cost, curve)
+
+
+def _below(folder: Path, path: Path | None) -> str | None:
+    """Say where an adapter lies below a folder; None for one that the policy came with."""
+    return path.relative_to(folder).as_posix() if path and path.is_relative_to(folder) else None
 
 
 def _read(folder: Path, policy: Policy) -> StageResult | None:
@@ -79,17 +98,19 @@ def _read(folder: Path, policy: Policy) -> StageResult | None:
     values = read_json(path)
     try:
         cost, curve = Cost(**values["cost"]), tuple(CurvePoint(**p) for p in values["curve"])
-    except (KeyError, TypeError) as error:
+        places = {name: place for name, place in values["adapters"].items() if place}
+        adapter = folder / values["adapter"] if values["adapter"] else policy.adapter
+    except (KeyError, TypeError, AttributeError) as error:
         raise BadData(f"{path}: not a finished mmgrpo run ({error}).") from error
-    return StageResult(replace(policy, adapter=folder / "adapter"), cost, curve)
+    adapters = {**policy.adapters, **{name: folder / place for name, place in places.items()}}
+    return StageResult(replace(policy, adapter=adapter, adapters=adapters), cost, curve)
 
 
 def _import_training() -> tuple[Any, Any]:
     try:
-        from progym.agents.grpo import learning
-        from progym.agents.models import adapters
+        from progym.agents.grpo import adapting, learning
     except ImportError as error:
         raise MissingExtra(
             f"mmgrpo needs torch, trl and peft ({error}): pip install 'progym[train]'."
         ) from error
-    return learning, adapters
+    return learning, adapting

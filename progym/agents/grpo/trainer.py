@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import torch
@@ -20,12 +19,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig as TrlConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
-from trl.trainer.utils import use_adapter
 
+from progym.agents.grpo.adapting import Adapting
 from progym.agents.grpo.batch import Batch, Tensors, split_by_module, to_tensors
 from progym.agents.grpo.config import LossType
 from progym.agents.grpo.scoring import can_pack, score_rows
 from progym.agents.grpo.token_metrics import TokenSums, clip_limits, measure_tokens, pool_logged
+from progym.agents.models.adapters import adapter_in_use
 from progym.envs.errors import TrainingDiverged
 from progym.envs.module import StepType
 
@@ -39,11 +39,11 @@ class GroupTrainer(GRPOTrainer):
     """Trains on the rows that `make_batch` gives, one optimizer step (or num_iterations) on each.
 
     Args:
-        model: A causal LM or a PEFT model around one; `make_batch` samples from the same object.
+        model: A PEFT model around a causal LM; `make_batch` samples from the same object.
         args: TRL's own configuration, with gradient_accumulation_steps 1.
         make_batch: Called in eval mode.
         tokenizer: For its pad id.
-        peft_config: Makes a new adapter; None where the model has one.
+        adapting: Which of the model's adapters are trained, and what they started from.
         callbacks: TRL's callbacks.
         first_step: The step that `args` begins with, of a run that goes on.
         max_loss: A loss beyond it raises TrainingDiverged.
@@ -56,7 +56,7 @@ class GroupTrainer(GRPOTrainer):
         *,
         make_batch: MakeBatch,
         tokenizer: Any,
-        peft_config: Any = None,
+        adapting: Adapting,
         callbacks: Sequence[TrainerCallback] = (),
         first_step: int = 0,
         max_loss: float = math.inf,
@@ -64,16 +64,18 @@ class GroupTrainer(GRPOTrainer):
         rows = Dataset.from_dict(
             {"prompt": [""] * args.max_steps * (args.generation_batch_size or 1)}
         )
+        beta, args.beta = args.beta, 0.0  # else TRL makes a reference model of its own
         super().__init__(
             model=model,
             reward_funcs=_no_reward,
             args=args,
             train_dataset=rows,  # TRL wants enough of them; nothing reads them
             processing_class=tokenizer,
-            peft_config=peft_config,
             callbacks=list(callbacks),
         )
         self.remove_callback(PrinterCallback)
+        self.beta = args.beta = beta
+        self._adapting = adapting
         self.step_types: list[StepType] = []
         self.token_sums: dict[int, TokenSums] = {}
         self.grad_norms: dict[str, float] = {}
@@ -110,28 +112,35 @@ class GroupTrainer(GRPOTrainer):
         self._policy.eval()
         batch = self._batch = self._make_batch(self._current_step)
         self._policy.train()
+        adapting = self._adapting
         new = sorted({row.step_type for row in batch.rows} - set(self.step_types))
         self.step_types.extend(new)
         tensors = to_tensors(batch, self.step_types, self._pad_id)
         tensors = {name: values.to(self.accelerator.device) for name, values in tensors.items()}
         with torch.no_grad():
             if self.num_iterations > 1:
-                tensors["old_per_token_logps"] = self._logprobs(tensors)
+                tensors["old_per_token_logps"] = self._logprobs(tensors, adapting.trained_for)
             if self.beta:
-                with self._reference():
-                    tensors["ref_per_token_logps"] = self._logprobs(tensors)
+                tensors["ref_per_token_logps"] = self._logprobs(tensors, adapting.started_for)
         return tensors
 
-    def _reference(self) -> AbstractContextManager[None]:
-        """The policy the run started from: TRL's copy of a given adapter, else no adapter."""
-        model = cast("Any", self.accelerator.unwrap_model(self._policy))
-        return use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None)
+    def _logprobs(self, tensors: Tensors, adapter_for: Callable[[str], str | None]) -> torch.Tensor:
+        """Score all rows, each module's with its adapter; (B, C)."""
+        found = torch.zeros(tensors["completion_ids"].shape, device=tensors["prompt_ids"].device)
+        for module, rows, part in split_by_module(tensors, self.step_types):
+            ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
+            mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
+            width = part["completion_ids"].size(1)
+            with adapter_in_use(self._policy, adapter_for(module)):
+                scored = self._get_per_token_logps_and_entropies(self._policy, ids, mask, width)
+            found = found.to(scored[0].dtype)
+            found[rows, :width] = scored[0]
+        return found
 
-    def _logprobs(self, tensors: Tensors) -> torch.Tensor:
-        ids = torch.cat([tensors["prompt_ids"], tensors["completion_ids"]], dim=1)
-        mask = torch.cat([tensors["prompt_mask"], tensors["completion_mask"]], dim=1)
-        width = tensors["completion_ids"].size(1)
-        return self._get_per_token_logps_and_entropies(self._policy, ids, mask, width)[0]
+    def _go_backward(self, loss: torch.Tensor) -> None:
+        if not abs(loss.item()) <= self._max_loss:  # nor NaN
+            raise TrainingDiverged(_diverged("The loss", loss.item(), self._current_step))
+        cast("Any", self).accelerator.backward(loss)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -144,7 +153,7 @@ class GroupTrainer(GRPOTrainer):
         if not attention_mask[:, -logits_to_keep:].any():
             blank = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
             # Joined to the weights, so that a step without rows has gradients: zeros, like TRL.
-            idle = sum(p.sum() for p in model.parameters() if p.requires_grad)
+            idle = sum(p.sum() for p in self._adapting.weights(model).values())
             return blank + 0.0 * idle, blank, None
         if not self._packs:
             padded = cast("Any", super()._get_per_token_logps_and_entropies)
@@ -168,29 +177,32 @@ class GroupTrainer(GRPOTrainer):
 
         What is returned has a gradient of zeros: TRL's own backward pass adds nothing.
         """
-        weights = [p for p in model.parameters() if p.requires_grad]
+        weights = list(self._adapting.weights(model).values())
         limits = clip_limits(self.epsilon_low, self.epsilon_high, self.loss_type)
         logged = cast("dict[str, list[float]]", cast("Any", self)._metrics["train"])
         before_all = {name: len(values) for name, values in logged.items()}
         self.token_sums, self.grad_norms = {}, {}
         total, tokens = torch.zeros((), device=inputs["advantages"].device), list[float]()
-        for module, part in split_by_module(inputs, self.step_types):
+        for module, _, part in split_by_module(inputs, self.step_types):
             mask = part["completion_mask"]
             tokens.append(mask.sum().item())
             rows = len(mask) if tokens[-1] else 0
             scale = self._batch.loss_scale(cast("LossType", self.loss_type), rows, int(tokens[-1]))
             self._scores = None
-            loss = cast("torch.Tensor", super()._compute_loss(model, part)) * scale
-            total = total + loss.detach()
-            if not abs(loss.item()) <= self._max_loss:  # nor NaN
-                raise TrainingDiverged(_diverged("The loss", loss.item(), self._current_step))
+            for parameter in weights:  # switching adapters freezes those that are not in use
+                parameter.requires_grad_()
             grads = [None if p.grad is None else p.grad.clone() for p in weights]
-            cast("Any", self).accelerator.backward(loss)
+            with adapter_in_use(self._policy, self._adapting.trained_for(module)):
+                loss = cast("torch.Tensor", super()._compute_loss(model, part)) * scale
+                self._go_backward(loss)
+            total = total + loss.detach()
             scores = cast("tuple[torch.Tensor, torch.Tensor] | None", self._scores)
             if scores is not None:
                 self.grad_norms[module] = _norm_of_change(weights, grads)
                 self.token_sums |= measure_tokens(part, *scores, limits=limits)
         pool_logged(logged, before_all, tokens)
+        for parameter in weights:
+            parameter.requires_grad_()
         return total + 0.0 * weights[0].sum()
 
 

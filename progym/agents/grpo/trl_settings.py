@@ -60,9 +60,8 @@ def trl_config(
         )
 
 
-def lora_config(config: GrpoConfig) -> LoraConfig:
+def lora_config(lora: Lora) -> LoraConfig:
     """Say it in PEFT's words."""
-    lora = config.lora
     targets = lora.target_modules
     return LoraConfig(
         r=lora.r,
@@ -73,9 +72,9 @@ def lora_config(config: GrpoConfig) -> LoraConfig:
     )
 
 
-def check_adapter(model: PeftModel, lora: Lora) -> None:
+def check_adapter(model: PeftModel, name: str, lora: Lora) -> None:
     """Refuse settings that the adapter a run goes on with has not; it keeps its own."""
-    found: Any = model.active_peft_config
+    found: Any = model.peft_config[name]
     if not isinstance(found, LoraConfig):
         raise BadValue(
             f"mmgrpo trains LoRA adapters; the policy's is of type {found.peft_type.value}. Start "
@@ -83,7 +82,7 @@ def check_adapter(model: PeftModel, lora: Lora) -> None:
         )
     targets = found.target_modules or ()
     if lora.target_modules == "all-linear":
-        same = _adapts_all_linear(model)
+        same = _adapts_all_linear(model, name)
     else:
         same = set(targets) == set(lora.target_modules)
     wrong = [n for n in ("r", "lora_alpha", "lora_dropout") if vars(found)[n] != vars(lora)[n]]
@@ -98,11 +97,12 @@ def check_adapter(model: PeftModel, lora: Lora) -> None:
         )
 
 
-def _adapts_all_linear(model: PeftModel) -> bool:
-    """Whether no linear layer but the head is without an adapter."""
+def _adapts_all_linear(model: PeftModel, name: str) -> bool:
+    """Whether no linear layer but the head is without the adapter."""
     base: Any = model.get_base_model()
     layers: list[Any] = [layer for layer in base.modules() if isinstance(layer, BaseTunerLayer)]
-    known = {id(part) for layer in layers for part in layer.modules()}
+    adapted = (layer for layer in layers if name in layer.lora_A)
+    known = {id(part) for layer in adapted for part in layer.modules()}
     known.add(id(base.get_output_embeddings()))
     linear = (part for part in base.modules() if isinstance(part, torch.nn.Linear))
     return all(id(part) in known for part in linear)

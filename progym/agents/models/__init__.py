@@ -7,8 +7,9 @@ A spec is one of the names below, a model folder, `hub:<owner/name>[@revision]`,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from progym.agents.model import LanguageModel
 from progym.agents.policy import Policy
@@ -31,9 +32,14 @@ def load_model(policy: Policy | str) -> LanguageModel:
         MissingExtra: A package that the model needs is not installed.
     """
     policy = Policy(policy) if isinstance(policy, str) else policy
+    if policy.models:
+        from progym.agents.models.routed import RoutedModel
+
+        others = {module: load_model(spec) for module, spec in policy.models.items()}
+        return RoutedModel(load_model(replace(policy, models={})), others)
     spec = policy.model
     if spec in _SCRIPTED or spec.startswith(("http://", "https://")):
-        if policy.adapter is not None:
+        if policy.adapter is not None or policy.adapters:
             raise BadValue(f"The model {spec!r} takes no adapter: its weights are not here.")
         return _SCRIPTED[spec]() if spec in _SCRIPTED else _load_endpoint(spec)
     return _load_weights(policy)
@@ -59,10 +65,11 @@ def _load_weights(policy: Policy) -> TransformersModel:
             f"The model {spec!r} needs torch, transformers and peft ({error}). Install them with: "
             "pip install 'progym[train]'"
         ) from error
+    adapters: Any = {"adapter": policy.adapter, "adapters": policy.adapters}
     if spec in _WEIGHTS:
-        return load_folder(_WEIGHTS[spec](), name=spec, adapter=policy.adapter)
+        return load_folder(_WEIGHTS[spec](), name=spec, **adapters)
     if spec.startswith("hub:"):
-        return load_hub(spec.removeprefix("hub:"), adapter=policy.adapter)
+        return load_hub(spec.removeprefix("hub:"), **adapters)
     folder = Path(spec).expanduser()
     if not folder.is_dir():
         raise unknown(
@@ -70,7 +77,7 @@ def _load_weights(policy: Policy) -> TransformersModel:
             spec,
             (*_WEIGHTS, *_SCRIPTED, "hub:<owner/name>", "http://<host>/v1#<model>", "<folder>"),
         )
-    return load_folder(folder, name=folder.resolve().name, adapter=policy.adapter)
+    return load_folder(folder, name=folder.resolve().name, **adapters)
 
 
 def _load_endpoint(spec: str) -> LanguageModel:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Set
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model
@@ -29,6 +30,8 @@ from progym.envs.errors import BadData, BadValue, DataUnavailable
 
 _CONFIG, _WEIGHTS, _BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 _SAMPLE = 64
+SHARED = "default"
+"""PEFT's name for the adapter of all modules that have none of their own."""
 _open: Any = safe_open
 _configs: Any = PeftConfig  # from_pretrained is typed in part
 
@@ -60,42 +63,86 @@ def share_weights(model: Any) -> Any:
     return deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
-def add_adapter(model: Any, config: PeftConfig) -> PeftModel:
-    """Put a new adapter on a model's modules, in place."""
+def own_adapter(module: str) -> str:
+    """Name the adapter that a module has for itself."""
+    return f"module_{module}"
+
+
+def add_adapter(model: Any, config: PeftConfig, name: str = SHARED) -> PeftModel:
+    """Put a new adapter on a model's modules, in place, beside those that it has."""
     with warnings.catch_warnings():
         # PEFT reads a property that transformers is about to rename; nothing a user can act on.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
-        adapted = get_peft_model(model, config)
+        if isinstance(model, PeftModel):
+            model.add_adapter(name, config)
+            return model
+        adapted = get_peft_model(model, config, adapter_name=name)
     assert isinstance(adapted, PeftModel)
     return adapted
 
 
-def save_adapter(model: Any, folder: Path, base: Base) -> None:
-    """Write the adapter of a PEFT model; the folder then serves as `Policy.adapter`."""
+def copy_adapter(model: PeftModel, source: str, name: str) -> None:
+    """Put a second copy of an adapter on a model."""
+    with torch.random.fork_rng():  # PEFT draws what is overwritten below
+        add_adapter(model, deepcopy(model.peft_config[source]), name)
+    state = get_peft_model_state_dict(model, adapter_name=source, save_embedding_layers=False)
+    set_peft_model_state_dict(model, state, adapter_name=name)
+
+
+def adapter_weights(model: Any, names: Set[str]) -> dict[str, torch.nn.Parameter]:
+    """Find the parameters of some adapters, by their full names."""
+    return {
+        full: parameter
+        for full, parameter in model.named_parameters()
+        if not names.isdisjoint(full.split("."))
+    }
+
+
+@contextmanager
+def adapter_in_use(model: Any, name: str | None) -> Generator[None]:
+    """Compute with one adapter of a model, or with None without any."""
+    if not isinstance(model, PeftModel):
+        yield
+        return
+    if name is None:
+        with model.disable_adapter():
+            yield
+        return
+    before = cast("str", model.active_adapter)  # one at a time is all that is used here
+    if before == name:
+        yield
+        return
+    model.set_adapter(name)
+    try:
+        yield
+    finally:
+        model.set_adapter(before)
+
+
+def save_adapter(model: Any, folder: Path, base: Base, name: str = SHARED) -> None:
+    """Write an adapter of a PEFT model; the folder then serves as `Policy.adapter`."""
     if not isinstance(model, PeftModel):
         raise BadValue(f"The model has no adapter to save: it is a plain {type(model).__name__}.")
-    values: dict[str, Any] = _settings(model.active_peft_config)
+    values: dict[str, Any] = _settings(model.peft_config[name])
     values |= {"base_model_name_or_path": base.name, "inference_mode": True}
-    state = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
-    }
+    found = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in found.items()}
     write_atomic(folder / _WEIGHTS, save(state, {"format": "pt"}))
     write_json(folder / _BASE, {"name": base.name, "fingerprint": base.fingerprint})
     # Last, so that a folder with a configuration is whole.
     write_atomic(folder / _CONFIG, json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
-def load_adapter(model: Any, folder: Path, base: Base) -> PeftModel:
+def load_adapter(model: Any, folder: Path, base: Base, name: str = SHARED) -> PeftModel:
     """Put a saved adapter on a model, ready to sample and to train on.
 
     Raises:
         DataUnavailable: The folder or one of its files is missing.
         BadData: A file is corrupt, or the adapter belongs to another base model.
     """
-    for name in (_CONFIG, _WEIGHTS):
-        if not (folder / name).is_file():
-            raise DataUnavailable(f"{folder} is not an adapter folder: it has no {name}.")
+    for file in (_CONFIG, _WEIGHTS):
+        if not (folder / file).is_file():
+            raise DataUnavailable(f"{folder} is not an adapter folder: it has no {file}.")
     config = _read_config(folder)
     _check_base(folder, config, model, base)
     state = _read_weights(folder / _WEIGHTS)
@@ -103,11 +150,12 @@ def load_adapter(model: Any, folder: Path, base: Base) -> PeftModel:
     config.base_model_name_or_path = model.name_or_path or None
     try:
         with torch.random.fork_rng():  # PEFT draws what is overwritten below
-            adapted = add_adapter(model, config)
+            adapted = add_adapter(model, config, name)
     except (ValueError, KeyError, TypeError) as error:
         raise BadData(f"{folder / _CONFIG}: does not fit {base.name} ({error}).") from error
-    _check_shapes(folder / _WEIGHTS, get_peft_model_state_dict(adapted), state, base)
-    set_peft_model_state_dict(adapted, state)
+    wanted = get_peft_model_state_dict(adapted, adapter_name=name)
+    _check_shapes(folder / _WEIGHTS, wanted, state, base)
+    set_peft_model_state_dict(adapted, state, adapter_name=name)
     return adapted.eval()
 
 

@@ -6,7 +6,7 @@ policy. Hence train adapters, never the weights themselves.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,13 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from progym.agents.models.adapters import Base, fingerprint_weights, load_adapter, share_weights
+from progym.agents.models.adapters import (
+    Base,
+    fingerprint_weights,
+    load_adapter,
+    own_adapter,
+    share_weights,
+)
 from progym.agents.models.transformers_lm import TransformersModel
 from progym.envs.errors import BadData, DataUnavailable
 
@@ -32,27 +38,45 @@ class _Loaded:
     base: Base
 
 
-def load_folder(folder: Path, *, name: str, adapter: Path | None = None) -> TransformersModel:
+def load_folder(
+    folder: Path,
+    *,
+    name: str,
+    adapter: Path | None = None,
+    adapters: Mapping[str, Path] | None = None,
+) -> TransformersModel:
     """Load a model and its tokenizer from a folder; raises DataUnavailable or BadData."""
     config = folder / "config.json"
     if not config.is_file():
         raise DataUnavailable(f"{folder} is not a model folder: it has no config.json.")
     changed = max(file.stat().st_mtime_ns for file in folder.iterdir())
-    return _give_out(_load(str(folder.resolve()), name, "", changed), adapter)
+    return _give_out(_load(str(folder.resolve()), name, "", changed), adapter, adapters or {})
 
 
-def load_hub(repository: str, *, adapter: Path | None = None) -> TransformersModel:
+def load_hub(
+    repository: str, *, adapter: Path | None = None, adapters: Mapping[str, Path] | None = None
+) -> TransformersModel:
     """Load `owner/name` or `owner/name@revision` from the Hugging Face hub or its local cache."""
     path, _, revision = repository.partition("@")
-    return _give_out(_load(path, f"hub:{repository}", revision or "main", 0), adapter)
+    loaded = _load(path, f"hub:{repository}", revision or "main", 0)
+    return _give_out(loaded, adapter, adapters or {})
 
 
-def _give_out(loaded: _Loaded, adapter: Path | None) -> TransformersModel:
+def _give_out(
+    loaded: _Loaded, adapter: Path | None, adapters: Mapping[str, Path]
+) -> TransformersModel:
     model = share_weights(loaded.model)
     if adapter is not None:
         model = load_adapter(model, adapter, loaded.base)
+    names = {module: own_adapter(module) for module in adapters}
+    for module, folder in adapters.items():
+        model = load_adapter(model, folder, loaded.base, names[module])
     return TransformersModel(
-        model, loaded.tokenizer, name=loaded.base.name, fingerprint=loaded.base.fingerprint
+        model,
+        loaded.tokenizer,
+        name=loaded.base.name,
+        fingerprint=loaded.base.fingerprint,
+        adapters=names,
     )
 
 

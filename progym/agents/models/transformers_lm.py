@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from peft import PeftModel
+
 from progym.agents.model import GenerationRequest, Sampling
+from progym.agents.models.adapters import SHARED, adapter_in_use
 from progym.agents.models.decoding import Sampled, sample
 from progym.agents.models.prefill import Row
 from progym.envs.errors import BadData, PromptTooLong
@@ -27,10 +30,20 @@ class TransformersModel:
         model: A `PreTrainedModel` or `PeftModel` with plain attention layers.
         tokenizer: Its tokenizer, with a chat template.
         name: What records and tables call it.
+        adapters: The adapter that answers a module's calls, None for none at all; other calls are
+            answered by the `shared` one, which PEFT calls "default".
         fingerprint: Of the weights below the adapter; an adapter remembers what it belongs to.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str, fingerprint: str = "") -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        fingerprint: str = "",
+        adapters: Mapping[str, str | None] | None = None,
+    ) -> None:
         if not tokenizer.chat_template:
             raise BadData(
                 f"The tokenizer of {name} has no chat template. Take an instruction-tuned model, "
@@ -38,6 +51,9 @@ class TransformersModel:
             )
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.fingerprint = fingerprint
+        self.adapters = dict(adapters or {})
+        shared = isinstance(model, PeftModel) and SHARED in model.peft_config
+        self.shared: str | None = SHARED if shared else None
         config = model.config.get_text_config()
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.eos_ids = _eos_ids(model, tokenizer)
@@ -59,15 +75,33 @@ class TransformersModel:
         training = self.model.training
         self.model.eval()
         try:
-            results = sample(
-                self.model, rows, sampling, eos_ids=self.eos_ids, max_tokens=self._max_tokens
-            )
+            results = self._sample([request.module for request in requests], rows, sampling)
         finally:
             self.model.train(training)
         return [
             self._complete(request, row, result)
             for request, row, result in zip(requests, rows, results, strict=True)
         ]
+
+    def _sample(
+        self, modules: Sequence[str], rows: Sequence[Row], sampling: Sampling
+    ) -> list[Sampled]:
+        """Sample the rows of each adapter together."""
+        places: dict[str | None, list[int]] = {}
+        for place, module in enumerate(modules):
+            places.setdefault(self.adapters.get(module, self.shared), []).append(place)
+        results: dict[int, Sampled] = {}
+        for adapter, chosen in places.items():
+            with adapter_in_use(self.model, adapter):
+                sampled = sample(
+                    self.model,
+                    [rows[place] for place in chosen],
+                    sampling,
+                    eos_ids=self.eos_ids,
+                    max_tokens=self._max_tokens,
+                )
+            results |= zip(chosen, sampled, strict=True)
+        return [results[place] for place in range(len(rows))]
 
     def _rows(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Row]:
         encoded: dict[Hashable, tuple[int, ...]] = {}
