@@ -229,7 +229,7 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     names = sorted(entries, key=lambda name: name == _FRONT)
     if names:
         handles = [entries[name] for name in names]
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+        figure.legend(handles, names, loc="outside lower left", ncols=len(names))
 
 
 def fit_into_page(svg: str, name: str, title: str) -> str:

@@ -10,6 +10,7 @@ from progym.agents.models import load_model
 from progym.agents.models.routed import RoutedModel
 from progym.agents.models.scripted import ScriptedModel
 from progym.agents.policy import Policy, load_policy, save_policy
+from progym.agents.stage import Task
 from progym.envs.errors import BadValue, PromptTooLong, UnknownName
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -121,3 +122,9 @@ def test_prompts_that_are_too_long_are_told_of_all_models_together(random_lm):
     with pytest.raises(PromptTooLong) as caught:
         model.generate(wanted, Sampling())
     assert caught.value.positions == (3, 4)
+
+
+def test_a_step_without_rows_changes_no_modules_adapter(random_lm, tmp_path):
+    lora, level = {"per_module": True}, Task("Letters-v0", {"level": True})
+    policy = train(random_lm, tmp_path, task=level, lora=lora, max_steps=1, beta=0.0).policy
+    assert val_calls(policy) == val_calls(Policy(str(random_lm)))

@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_leaves_a_record_and_no_adapter(random_lm, tmp
 def test_a_gradient_that_is_not_finite_is_found_before_the_weights_move():
     import torch
 
-    from progym.agents.grpo.trainer import check_gradients
+    from progym.agents.grpo.gradients import check_gradients
 
     layer = torch.nn.Linear(2, 1)
     layer.weight.grad = torch.tensor([[0.0, float("inf")]])

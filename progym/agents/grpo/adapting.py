@@ -41,7 +41,8 @@ class Adapting:
 
     def trained_for(self, module: str) -> str:
         """Name the adapter that is trained for a module."""
-        return self.trained.get(module) or self.trained[""]
+        # A step without rows has one of no module, which any adapter will do for.
+        return self.trained.get(module) or next(iter(self.trained.values()))
 
     def started_for(self, module: str) -> str | None:
         """Name the adapter that a module started from."""

@@ -27,8 +27,9 @@ from progym.agents.grpo.checkpoint import (
 from progym.agents.grpo.config import GrpoConfig
 from progym.agents.grpo.exploring import Explorer
 from progym.agents.grpo.forming import form_groups
+from progym.agents.grpo.gradients import check_gradients
 from progym.agents.grpo.recording import StepRecord, StepRecords
-from progym.agents.grpo.trainer import GroupTrainer, check_gradients
+from progym.agents.grpo.trainer import GroupTrainer
 from progym.agents.grpo.trl_settings import own_generators, trl_config
 from progym.agents.models.transformers_lm import TransformersModel
 from progym.agents.seeding import derive_seed

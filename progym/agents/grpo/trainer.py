@@ -23,10 +23,10 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from progym.agents.grpo.adapting import Adapting
 from progym.agents.grpo.batch import Batch, Tensors, split_by_module, to_tensors
 from progym.agents.grpo.config import LossType
+from progym.agents.grpo.gradients import diverged, norm_of_change
 from progym.agents.grpo.scoring import can_pack, score_rows
 from progym.agents.grpo.token_metrics import TokenSums, clip_limits, measure_tokens, pool_logged
 from progym.agents.models.adapters import adapter_in_use
-from progym.envs.errors import TrainingDiverged
 from progym.envs.module import StepType
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class GroupTrainer(GRPOTrainer):
 
     def _go_backward(self, loss: torch.Tensor) -> None:
         if not abs(loss.item()) <= self._max_loss:  # nor NaN
-            raise TrainingDiverged(_diverged("The loss", loss.item(), self._current_step))
+            raise diverged("The loss", loss.item(), self._current_step)
         cast("Any", self).accelerator.backward(loss)
 
     def _get_per_token_logps_and_entropies(
@@ -198,38 +198,12 @@ class GroupTrainer(GRPOTrainer):
             total = total + loss.detach()
             scores = cast("tuple[torch.Tensor, torch.Tensor] | None", self._scores)
             if scores is not None:
-                self.grad_norms[module] = _norm_of_change(weights, grads)
+                self.grad_norms[module] = norm_of_change(weights, grads)
                 self.token_sums |= measure_tokens(part, *scores, limits=limits)
         pool_logged(logged, before_all, tokens)
         for parameter in weights:
             parameter.requires_grad_()
         return total + 0.0 * weights[0].sum()
-
-
-def check_gradients(model: Any, step: int) -> None:
-    """Raise TrainingDiverged for a gradient that is not finite, before any weight has moved."""
-    for parameter in model.parameters():
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            raise TrainingDiverged(_diverged("A gradient", float("nan"), step))
-
-
-def _norm_of_change(
-    weights: Sequence[torch.Tensor], before: Sequence[torch.Tensor | None]
-) -> float:
-    """The norm of what a backward pass added to the gradients."""
-    squares = [
-        (p.grad if old is None else p.grad - old).double().square().sum()
-        for p, old in zip(weights, before, strict=True)
-        if p.grad is not None
-    ]
-    return math.sqrt(torch.stack(squares).sum().item()) if squares else 0.0
-
-
-def _diverged(what: str, value: float, step: int) -> str:
-    return (
-        f"{what} of step {step} is {value}; the weights were not touched by it. "
-        "Lower learning_rate, or raise beta; the step's record is in metrics.jsonl."
-    )
 
 
 def _unpad(
