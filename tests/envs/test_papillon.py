@@ -323,6 +323,29 @@ def test_real_rows_are_scored_by_units_and_by_a_judge_in_both_orders(folder: Pat
     assert episode.score == 0.75
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"untrusted_tokens": 0},
+        {"untrusted_tokens": 1.5},
+        {"service_timeout": 0.0},
+        {"service_timeout": float("inf")},
+    ],
+)
+def test_limits_of_endpoints_are_checked(values: dict[str, Any]) -> None:
+    with pytest.raises(BadValue, match=next(iter(values))):
+        make_env(**values)
+
+
+def test_the_untrusted_model_is_asked_for_no_more_tokens_than_wanted(folder: Path) -> None:
+    url = "http://localhost:1/v1#m"
+    env = make_env(
+        data=folder, split="test", untrusted=url, judge=url, untrusted_tokens=64, service_timeout=9
+    )
+    untrusted: Any = env.services["untrusted"]
+    assert (untrusted.max_tokens, untrusted.endpoint.timeout_seconds) == (64, 9)
+
+
 def test_the_gold_policy_of_real_data_keeps_the_units_back(folder: Path) -> None:
     with served("yes") as url:
         assert play(make_real(folder, url), gold).score == 1.0

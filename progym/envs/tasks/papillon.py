@@ -6,6 +6,7 @@ of its answer. Score = (quality + 1 - leakage) / 2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ from progym.envs.records import AskRecord
 from progym.envs.rendering import Call, Message
 from progym.envs.run import Limits
 from progym.envs.worlds import requests
+
+ANSWER_TOKENS = 1024
+"""The most tokens of an endpoint's answer, unless told otherwise."""
 
 craft_request = Module(
     "craft_request",
@@ -105,16 +109,18 @@ class EndpointAssistant:
     """A served model as the untrusted assistant; it is sent the request and nothing else."""
 
     endpoint: ChatEndpoint
+    max_tokens: int = ANSWER_TOKENS
     deterministic: bool = False
 
     def answer(self, request: str) -> str:
         """Give the model's likeliest answer; raises ServiceFault where it is empty."""
         message = Message(role="user", content=request)
-        reply = self.endpoint.chat([message], temperature=0.0, max_tokens=1024, seed=0)
+        reply = self.endpoint.chat([message], temperature=0.0, max_tokens=self.max_tokens, seed=0)
         if not reply.text.strip():
             raise ServiceFault(
                 f"Endpoint {self.endpoint.spec} answered with an empty text (it ended by "
-                f"{reply.finish!r}). Use a model that answers within 1024 tokens."
+                f"{reply.finish!r}). Use a model that answers within {self.max_tokens} tokens, or "
+                "give more untrusted_tokens."
             )
         return reply.text
 
@@ -127,6 +133,8 @@ def make_env(
     size: int | None = None,
     untrusted: str | None = None,
     judge: str | None = None,
+    untrusted_tokens: int = ANSWER_TOKENS,
+    service_timeout: float = 120.0,
     max_calls: int | None = None,
     max_tokens: int | None = None,
     service_retries: int = 2,
@@ -142,6 +150,8 @@ def make_env(
         size: Number of embedded examples, by default the split's own.
         untrusted: The untrusted model for real data, `http://host:port/v1#model-name`.
         judge: The judge of quality for real data, likewise.
+        untrusted_tokens: The most tokens an endpoint's answer to the request may have.
+        service_timeout: Seconds an endpoint may take for one answer; a slow server wants more.
         max_calls: Module calls before an episode is truncated.
         max_tokens: Completion tokens before an episode is truncated.
         service_retries: Further tries of a request that an endpoint did not answer.
@@ -149,7 +159,16 @@ def make_env(
         render_mode: None or "ansi".
     """
     embedded = data == "embedded"
-    services = _services(data, split, world_seed, untrusted, judge)
+    if type(untrusted_tokens) is not int or untrusted_tokens < 1:
+        raise BadValue(
+            f"untrusted_tokens must be a whole number, 1 or more, got {untrusted_tokens!r}."
+        )
+    if not 0 < service_timeout < math.inf:
+        raise BadValue(f"service_timeout must be a number above 0, got {service_timeout!r}.")
+    if embedded:
+        services: Mapping[str, Service] = _embedded_services(split, world_seed, untrusted, judge)
+    else:
+        services = _served(data, untrusted, judge, untrusted_tokens, service_timeout)
     task_data = sources.load_task(
         "papillon", requests.world, data, split, world_seed=world_seed, size=size
     )
@@ -168,18 +187,23 @@ def make_env(
     )
 
 
-def _services(
-    data: str | Path, split: str, world_seed: int, untrusted: str | None, judge: str | None
+def _embedded_services(
+    split: str, world_seed: int, untrusted: str | None, judge: str | None
 ) -> Mapping[str, Service]:
     endpoints = {"untrusted": untrusted, "judge": judge}
-    if data == "embedded":
-        given = [name for name, spec in endpoints.items() if spec is not None]
-        if given:
-            raise BadValue(
-                f"{' and '.join(given)} can't go with data='embedded', whose own assistant knows "
-                "what responses are scored by. Leave it out, or give data='hub' or a folder."
-            )
-        return {"untrusted": requests.UntrustedAssistant(split, world_seed)}
+    given = [name for name, spec in endpoints.items() if spec is not None]
+    if given:
+        raise BadValue(
+            f"{' and '.join(given)} can't go with data='embedded', whose own assistant knows "
+            "what responses are scored by. Leave it out, or give data='hub' or a folder."
+        )
+    return {"untrusted": requests.UntrustedAssistant(split, world_seed)}
+
+
+def _served(
+    data: str | Path, untrusted: str | None, judge: str | None, tokens: int, timeout: float
+) -> Mapping[str, Service]:
+    endpoints = {"untrusted": untrusted, "judge": judge}
     if untrusted is None or judge is None:
         missing = [name for name, spec in endpoints.items() if spec is None]
         example = ", ".join(f"{name}='http://localhost:8000/v1#my-model'" for name in missing)
@@ -188,6 +212,6 @@ def _services(
             f"speaks OpenAI's chat completions. Give {example}."
         )
     return {
-        "untrusted": EndpointAssistant(ChatEndpoint(untrusted)),
-        "judge": Judge(ChatEndpoint(judge)),
+        "untrusted": EndpointAssistant(ChatEndpoint(untrusted, timeout_seconds=timeout), tokens),
+        "judge": Judge(ChatEndpoint(judge, timeout_seconds=timeout)),
     }
