@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import chain
 from pathlib import Path
 
 from progym.envs import sources
@@ -134,8 +133,11 @@ def score(example: Example, outcome: Outcome) -> Score:
 def measure_progress(example: Example, asks: Sequence[AskRecord]) -> float:
     """Give the share of gold titles among those that came up so far."""
     gold = _normalized(tuple(example.gold["titles"]))
-    found = (_normalized(tuple(ask.answer)) for ask in asks if ask.service == "retriever")
-    return len(gold.intersection(chain.from_iterable(found))) / len(gold)
+    found: set[str] = set()
+    for asked in asks:
+        if asked.service == "retriever":
+            found.update(_normalized(tuple(asked.answer)))
+    return len(gold & found) / len(gold)
 
 
 @lru_cache(maxsize=4096)
