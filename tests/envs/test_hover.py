@@ -232,3 +232,14 @@ def test_a_title_within_another_is_still_asked_for(folder):
 
 def test_real_data_brings_25_articles_a_hop(folder):
     assert {ask.request["k"] for ask in play(make_env(data=str(folder))).asks} == {25}
+
+
+def test_calls_know_what_share_of_the_gold_titles_had_come_up_before():
+    env = make_env(size=20)
+    for example in range(20):
+        record = play(env, example=example)
+        seen = [call.progress for call in record.calls]
+        assert seen == sorted(seen)
+        assert set(seen) <= {0.0, 0.25, 0.5, 0.75, 1.0}
+        assert seen[-1] <= record.score
+    assert play(env, answering("nothing")).calls[-1].progress == play(env).calls[0].progress

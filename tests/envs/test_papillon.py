@@ -417,3 +417,13 @@ def test_an_undecided_judge_faults_with_its_words_on_record(folder: Path) -> Non
     assert (episode.status, episode.score) == ("fault", None)
     assert [entry.answer for entry in episode.asks[1:]] == ["hard to say"] * 3
     assert [entry.request["attempt"] for entry in episode.asks[1:]] == [0, 1, 2]
+
+
+def test_calls_know_what_the_request_has_given_away() -> None:
+    env = make_env(size=5)
+    for example_id in env.examples.ids:
+        _, info = env.reset(options={"example_id": example_id})
+        assert info["progress"] == 0.5
+        query = env.examples.by_id(example_id).inputs["user_query"]
+        _, _, _, _, info = env.step(f"Reasoning: none\nLlm request: {query}")
+        assert info["progress"] == 0.0
