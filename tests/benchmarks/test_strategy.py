@@ -126,7 +126,8 @@ def test_every_input_of_a_stage_is_known_to_decide_its_outcome_or_not_to():
     do_not = {"folder", "report"}  # where it is written, and who watches
     assert inputs == decide | do_not
     assert {field.name for field in fields(Task)} == {"env_id", "kwargs"}
-    assert {field.name for field in fields(Policy)} == {"model", "prompts", "adapter"}
+    policy = {"model", "prompts", "adapter", "adapters", "models"}
+    assert {field.name for field in fields(Policy)} == policy
 
 
 def test_defaults_are_part_of_the_identity(tmp_path: Path):
@@ -147,11 +148,15 @@ def test_a_policys_identity_is_its_content(tmp_path: Path):
     changed = [
         replace(policy, adapter=other),
         replace(policy, adapter=None),
+        replace(policy, adapters={"speak": copy}),
+        replace(policy, adapters={"speak": other}),
+        replace(policy, adapters={"listen": copy}),
+        replace(policy, models={"speak": "smollm2"}),
         replace(policy, prompts=PromptSet()),
         replace(policy, model="smollm2"),
         replace(policy, model=str(copy)),
     ]
-    assert len({same, *map(identify_policy, changed)}) == 6
+    assert len({same, *map(identify_policy, changed)}) == 10
 
 
 def test_a_model_folders_weights_are_part_of_the_identity(tmp_path: Path):
