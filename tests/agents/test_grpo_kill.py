@@ -16,8 +16,8 @@ sys.path.insert(0, {here!r})
 import progym.agents.grpo.learning
 from letters import train
 print("begun", flush=True)
-watch = {{"save_every": 1, "eval_every": 20, "eval_examples": 4, "record_every": 1}}
-train({lm!r}, __import__("pathlib").Path({folder!r}), max_steps=60, max_completion_length=4,
+watch = {{"save_every": 1, "eval_every": 50, "eval_examples": 4, "record_every": 1}}
+train({lm!r}, __import__("pathlib").Path({folder!r}), max_steps=300, max_completion_length=4,
       beta=0.1, num_iterations=2, watch=watch)
 """
 
@@ -50,7 +50,7 @@ def test_mistake_12_twenty_kills_at_random_moments_change_nothing(random_lm, tmp
         with start(random_lm, killed) as process:
             assert process.stdout is not None
             process.stdout.readline()  # what comes before is importing
-            time.sleep(draw.uniform(0.1, 1.5))
+            time.sleep(draw.uniform(0.1, 1.2))
             assert process.poll() is None, "the run was over before it could be killed"
             process.kill()
     finish(random_lm, killed)
