@@ -12,12 +12,12 @@ from statistics import fmean
 from typing import Any
 
 import matplotlib as mpl
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from progym.agents.grpo import METRICS, RUNS
 from progym.agents.storage import read_json
+from progym.benchmarks.pages import templates_of
 from progym.benchmarks.plots import STYLE, fit_into_page, look_of
 from progym.envs.errors import BadData, DataUnavailable
 
@@ -75,13 +75,7 @@ def write_learning_report(folder: Path, out: Path) -> None:
         raise DataUnavailable(f"{folder}: the run has not made its first update yet.")
     scores = [line for line in lines if line.get("split") == "val"]
     runs = _read_lines(folder / RUNS) if (folder / RUNS).is_file() else []
-    environment = Environment(
-        loader=PackageLoader("progym.benchmarks", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates_of("progym.benchmarks")
     page = environment.get_template("learning.html.j2").render(
         name=_name(folder),
         updates=len(updates),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from progym.benchmarks.pages import templates_of
 from progym.benchmarks.plots import Picture
 from progym.benchmarks.results import Results
 from progym.benchmarks.tables import grids, remarks
@@ -36,13 +36,7 @@ _CAPTIONS = {
 
 def render_report(results: Results, pictures: Sequence[Picture]) -> str:
     """Render a run's page; every text in it is escaped."""
-    environment = Environment(
-        loader=PackageLoader("progym.benchmarks", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates_of("progym.benchmarks")
     info = results.run.info
     figures = [
         # The SVG is drawn by us, and matplotlib escapes the names in it.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from progym.benchmarks.intervals import Estimate
+from progym.benchmarks.pages import templates_of
 from progym.benchmarks.suite import Suite
 from progym.benchmarks.tables import short
 from progym.envs.errors import DataUnavailable
@@ -68,13 +68,7 @@ def build(
 
 def render(board: Board) -> dict[str, str]:
     """Render all files of the board by name; every text in them is escaped."""
-    environment = Environment(
-        loader=PackageLoader("progym.leaderboard", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates_of("progym.leaderboard")
     environment.filters.update(
         percent=_percent, gain=_gain, short=short, printable=printable, bar=_bar
     )

@@ -7,7 +7,7 @@ reference of the KL term. What is trained are new ones that begin as their copie
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,15 +136,11 @@ def save_trained(
         place = folder / "adapter"
         save_adapter(model, place, base, shared)
         if not frozen:
-            return _with(policy, adapter=place)
+            return replace(policy, adapter=place)
         # Frozen modules keep what they had, so the others name theirs.
         named = {name: place for name in modules or () if name not in frozen}
-        return _with(policy, adapters={**policy.adapters, **named})
+        return replace(policy, adapters={**policy.adapters, **named})
     places = {module: folder / "adapters" / module for module in adapting.trained}
     for module, place in places.items():
         save_adapter(model, place, base, adapting.trained[module])
-    return _with(policy, adapters={**policy.adapters, **places})
-
-
-def _with(policy: Policy, **values: Any) -> Policy:
-    return Policy(**{**vars(policy), **values})
+    return replace(policy, adapters={**policy.adapters, **places})

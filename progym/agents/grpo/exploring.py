@@ -34,11 +34,11 @@ class Explorer:
         self.cost, self.curve = Cost(), list[CurvePoint]()
         self._task, self._policy, self._model = task, policy, model
         self._config, self._seed = config, seed
-        self.modules = _modules_of(task)
         self.untrained = frozenset({*config.lora.frozen, *policy.models})
-        self._train_ids = _ids_of(task, "train")
+        self._train_ids, self.modules = _examine(task, "train")
         watch = config.watch
-        self._val_ids = _ids_of(task, "val")[: watch.eval_examples] if watch.eval_every else ()
+        val_ids = _examine(task, "val")[0] if watch.eval_every else ()
+        self._val_ids = val_ids[: watch.eval_examples]
 
     def train(self, step: int) -> list[Episode]:
         """Run the rollouts of a step, counted from 0, at the config's temperature."""
@@ -78,22 +78,16 @@ class Explorer:
         return episodes
 
 
-def _ids_of(task: Task, split: str) -> Sequence[str]:
-    """List a split's examples; an environment that is no program of ours is told apart by seeds."""
+def _examine(task: Task, split: str) -> tuple[Sequence[str], frozenset[str] | None]:
+    """List a split's examples, and a program's modules.
+
+    An environment that is no program of ours has no modules to list, and seeds for examples.
+    """
     env = task.make(split)
     try:
         program = env.unwrapped
         if isinstance(program, ProgramEnv):
-            return program.examples.ids
-        return [f"{split}-{number}" for number in range(_SEEDS)]
-    finally:
-        env.close()
-
-
-def _modules_of(task: Task) -> frozenset[str] | None:
-    env = task.make("train")
-    try:
-        program = env.unwrapped
-        return program.program.names if isinstance(program, ProgramEnv) else None
+            return program.examples.ids, program.program.names
+        return [f"{split}-{number}" for number in range(_SEEDS)], None
     finally:
         env.close()

@@ -76,6 +76,7 @@ class GroupTrainer(GRPOTrainer):
         self.remove_callback(PrinterCallback)
         self.beta = args.beta = beta
         self._adapting = adapting
+        self._weights = list(adapting.weights(self.model).values())
         self.step_types: list[StepType] = []
         self.token_sums: dict[int, TokenSums] = {}
         self.grad_norms: dict[str, float] = {}
@@ -153,7 +154,7 @@ class GroupTrainer(GRPOTrainer):
         if not attention_mask[:, -logits_to_keep:].any():
             blank = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
             # Joined to the weights, so that a step without rows has gradients: zeros, like TRL.
-            idle = sum(p.sum() for p in self._adapting.weights(model).values())
+            idle = sum(p.sum() for p in self._weights)
             return blank + 0.0 * idle, blank, None
         if not self._packs:
             padded = cast("Any", super()._get_per_token_logps_and_entropies)
@@ -177,7 +178,6 @@ class GroupTrainer(GRPOTrainer):
 
         What is returned has a gradient of zeros: TRL's own backward pass adds nothing.
         """
-        weights = list(self._adapting.weights(model).values())
         limits = clip_limits(self.epsilon_low, self.epsilon_high, self.loss_type)
         logged = cast("dict[str, list[float]]", cast("Any", self)._metrics["train"])
         before_all = {name: len(values) for name, values in logged.items()}
@@ -189,21 +189,21 @@ class GroupTrainer(GRPOTrainer):
             rows = len(mask) if tokens[-1] else 0
             scale = self._batch.loss_scale(cast("LossType", self.loss_type), rows, int(tokens[-1]))
             self._scores = None
-            for parameter in weights:  # switching adapters freezes those that are not in use
+            for parameter in self._weights:  # switching adapters freezes those that are not in use
                 parameter.requires_grad_()
-            grads = [None if p.grad is None else p.grad.clone() for p in weights]
+            grads = [None if p.grad is None else p.grad.clone() for p in self._weights]
             with adapter_in_use(self._policy, self._adapting.trained_for(module)):
                 loss = cast("torch.Tensor", super()._compute_loss(model, part)) * scale
                 self._go_backward(loss)
             total = total + loss.detach()
             scores = cast("tuple[torch.Tensor, torch.Tensor] | None", self._scores)
             if scores is not None:
-                self.grad_norms[module] = norm_of_change(weights, grads)
+                self.grad_norms[module] = norm_of_change(self._weights, grads)
                 self.token_sums |= measure_tokens(part, *scores, limits=limits)
         pool_logged(logged, before_all, tokens)
-        for parameter in weights:
+        for parameter in self._weights:
             parameter.requires_grad_()
-        return total + 0.0 * weights[0].sum()
+        return total + 0.0 * self._weights[0].sum()
 
 
 def _unpad(
