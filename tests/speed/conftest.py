@@ -1,9 +1,13 @@
 """Speed is measured in CPU seconds, which a busy machine changes little, and said at the end."""
 
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # lets tests import their helpers by name
 
 LINES = pytest.StashKey[list[str]]()
 
