@@ -1,4 +1,4 @@
-"""Strategies: stages in order, written `po -> mmgrpo`; `vanilla` is none at all.
+"""Strategies: configured stages in order, and how they are run.
 
 Each stage run has a folder named by its identity, so that what two strategies have in common (the
 `po` of `po` and of `po -> mmgrpo` under one seed) is computed once, and what is finished is kept.
@@ -19,13 +19,11 @@ from progym.agents.identity import (
     plain,
     versions,
 )
+from progym.agents.notation import Settings, join_stages, settings_of, split_strategy, stage_of
 from progym.agents.policy import Policy, load_policy, save_policy
 from progym.agents.stage import Cost, CurvePoint, Report, Stage, StageResult, Task
 from progym.agents.storage import alone_in, read_json, write_json
-from progym.envs.errors import BadData, BadValue, MissingExtra, unknown
-
-VANILLA = "vanilla"
-_ARROW = "->"
+from progym.envs.errors import BadData, MissingExtra, unknown
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,7 @@ class PlannedStage:
     """A stage that is configured and not yet built: building it may load torch."""
 
     name: str
+    """The stage's, without a variant's."""
     entry: StageEntry
     config: Any
     """The stage's own frozen dataclass."""
@@ -103,36 +102,19 @@ class StageRun:
     result: StageResult
 
 
-def split_strategy(text: str, known: Mapping[str, StageEntry] = STAGES) -> tuple[str, ...]:
-    """Split `po -> mmgrpo` into stage names; raises UnknownName with the nearest match."""
-    names = tuple(part.strip() for part in text.split(_ARROW))
-    if names == (VANILLA,):
-        return ()
-    for name in names:
-        if name == VANILLA:
-            raise BadValue(f"Strategy {text!r}: {VANILLA!r} means no stages and stands alone.")
-        if name not in known:
-            raise unknown("stage", name, [*known, VANILLA])
-    return names
-
-
 def plan_strategy(
-    text: str,
-    configs: Mapping[str, Mapping[str, Any]] | None = None,
-    *,
-    known: Mapping[str, StageEntry] = STAGES,
+    text: str, configs: Settings | None = None, *, known: Mapping[str, StageEntry] = STAGES
 ) -> Strategy:
     """Read a strategy with its stages' settings; absent settings keep the stage's defaults.
 
-    Raises UnknownName for a stage or a setting that does not exist.
+    Raises UnknownName for a stage, a variant or a setting that does not exist.
     """
     names = split_strategy(text, known)
     settings = configs or {}
     for name in settings:
-        if name not in known:
-            raise unknown("stage", name, known)
-    stages = tuple(_plan(name, known[name], settings.get(name, {})) for name in names)
-    return Strategy(f" {_ARROW} ".join(names) or VANILLA, stages)
+        stage_of(name, known)
+    stages = tuple(_plan(name, known, settings) for name in names)
+    return Strategy(join_stages(names), stages)
 
 
 def run_strategy(
@@ -190,13 +172,15 @@ def _save(result: StageResult, folder: Path) -> None:
     write_json(folder / "result.json", {"cost": asdict(result.cost), "curve": curve})
 
 
-def _plan(name: str, entry: StageEntry, values: Mapping[str, Any]) -> PlannedStage:
+def _plan(name: str, known: Mapping[str, StageEntry], settings: Settings) -> PlannedStage:
+    stage, values = stage_of(name, known), settings_of(name, settings)
+    entry = known[stage]
     config = _load(entry.config)
     allowed = [field.name for field in fields(config)]
     for key in values:
         if key not in allowed:
             raise unknown(f"setting of stage {name!r}", key, allowed)
-    return PlannedStage(name, entry, config(**values))
+    return PlannedStage(stage, entry, config(**values))
 
 
 def _load(entry_point: str) -> Any:

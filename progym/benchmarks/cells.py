@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from progym.agents.notation import VANILLA, folder_of
 from progym.agents.rollouts import RolloutRequest, requests_for
 from progym.agents.seeding import derive_seed
 from progym.agents.storage import digest_of
-from progym.agents.strategy import VANILLA
 from progym.benchmarks.suite import Suite, SuiteTask
 
 
@@ -27,13 +27,14 @@ class Cell:
 
     def folder(self, run: Path) -> Path:
         """Give the cell's folder in a run."""
-        return run / "cells" / self.task / self.strategy.replace(" -> ", "-") / f"seed-{self.seed}"
+        return run / "cells" / self.task / folder_of(self.strategy) / f"seed-{self.seed}"
 
     def stages(self, suite: Suite) -> frozenset[str]:
         """Name the stage runs it may share with other cells; cells that do don't run at once.
 
         Any stage, not just the first: `po` may end with the plain prompts, and then the `mmgrpo` of
         `po -> mmgrpo` is that of `mmgrpo`. By environment, as tasks may differ in evaluation only.
+        Variants count as stages of their own; where two have the same settings, one cell waits.
         """
         task = suite.task(self.task)
         names = () if self.strategy == VANILLA else self.strategy.split(" -> ")

@@ -9,7 +9,7 @@ from progym.agents.model import Sampling
 from progym.agents.models.scripted import GoldModel
 from progym.agents.rollouts import requests_for, roll_out
 from progym.agents.stage import Task
-from progym.agents.strategy import STAGES, StageEntry
+from progym.agents.strategy import STAGES, PlannedStage, StageEntry
 from progym.benchmarks.suite import Suite, SuiteTask
 from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue
@@ -61,16 +61,16 @@ def dry_run(suite: Suite, known: Mapping[str, StageEntry] = STAGES) -> CostEstim
     for task in suite.tasks:
         size = measure_episode(task)
         evaluated = task.evaluation.examples * task.evaluation.repeats
-        planned: dict[tuple[str, ...], int] = {}
+        planned: list[tuple[PlannedStage, ...]] = []  # each with the stages that come before it
         for strategy in suite.strategies:
             stages = suite.plan(task, strategy, known).stages
-            names = tuple(stage.name for stage in stages)
-            for position, stage in enumerate(stages, 1):
-                planned[names[:position]] = stage.rollouts
+            beginnings = (stages[: position + 1] for position in range(len(stages)))
+            planned += [beginning for beginning in beginnings if beginning not in planned]
             drawn = sum(stage.rollouts for stage in stages)
             spent = round((drawn + evaluated) * size.tokens)
             rows.append(PlannedRow(task.name, strategy, seeds, drawn, evaluated, spent))
-        here = seeds * (sum(planned.values()) + evaluated * len(suite.strategies))
+        learning = sum(beginning[-1].rollouts for beginning in planned)
+        here = seeds * (learning + evaluated * len(suite.strategies))
         stage_runs += seeds * len(planned)
         rollouts += here
         tokens += round(here * size.tokens)

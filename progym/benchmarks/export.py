@@ -9,18 +9,20 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from progym.agents.notation import VANILLA
 from progym.agents.stage import Cost
 from progym.agents.storage import write_atomic, write_json
+from progym.benchmarks.grid import to_markdown
 from progym.benchmarks.plots import draw_pictures
 from progym.benchmarks.report import render_report
 from progym.benchmarks.results import Comparison, Results, Row, TaskResult
 from progym.benchmarks.summary import summarize
-from progym.benchmarks.tables import grids, remarks, to_markdown
+from progym.benchmarks.tables import grids, remarks
 
 
-def write_results(folder: Path) -> Results:
-    """Summarize a run into its folder; the same cells give the same bytes."""
-    results = summarize(folder)
+def write_results(folder: Path, *, baseline: str = VANILLA) -> Results:
+    """Summarize a run into its folder, gains over `baseline`; same cells, same bytes."""
+    results = summarize(folder, baseline=baseline)
     pictures = draw_pictures(results)
     write_json(folder / "results.json", to_json(results))
     write_atomic(folder / "results.csv", to_csv(results))
@@ -43,6 +45,8 @@ def to_json(results: Results) -> dict[str, Any]:
             "digest": info.digest,
         },
         "model": info.suite["model"],
+        "seeds": list(results.run.seeds),
+        "baseline": results.baseline,
         "versions": dict(info.versions),
         "commit": info.commit,
         "hardware": dict(info.hardware),
@@ -55,7 +59,11 @@ def to_json(results: Results) -> dict[str, Any]:
 def to_csv(results: Results) -> str:
     """Give one line per task and strategy; scores in [0, 1], empty where there is none."""
     text = io.StringIO()
-    rows = [_flat(task, row) for task in results.tasks for row in task.rows]
+    rows = [
+        {**_flat(task, row), "gain_over": results.baseline}
+        for task in results.tasks
+        for row in task.rows
+    ]
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -103,6 +103,8 @@ class Results:
     """Everything the tables and pictures of a run show."""
 
     run: Run
+    baseline: str
+    """The strategy that gains are over."""
     tasks: tuple[TaskResult, ...]
     suite: tuple[SuiteRow, ...]
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from progym.agents.identity import changed_versions, fingerprint_of, identify_policy
+from progym.agents.notation import VANILLA
 from progym.agents.policy import Policy
 from progym.agents.stage import Task
 from progym.agents.storage import cannot_write, read_json, write_json
-from progym.agents.strategy import VANILLA
 from progym.benchmarks.provenance import commit, hardware, run_versions
 from progym.benchmarks.suite import Suite
 from progym.envs.errors import BadData, BadValue, DataUnavailable

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from progym.agents.model import Sampling
+from progym.agents.notation import Settings, join_stages, split_strategy, stage_of
 from progym.agents.storage import digest_of
 from progym.agents.strategy import STAGES, StageEntry, Strategy, plan_strategy
 from progym.envs.errors import BadData, BadValue, DataUnavailable, unknown
@@ -65,9 +66,6 @@ _SUITE = {
     "stages": _TABLES,
 }
 """The keys of a suite, of a task and of an evaluation."""
-
-Settings = Mapping[str, Mapping[str, Any]]
-"""Settings by stage name."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class Suite:
     description: str
     model: str
     strategies: tuple[str, ...]
-    """In canonical spelling, `po -> mmgrpo`."""
+    """In canonical spelling, `po -> mmgrpo@short`."""
     seeds: tuple[int, ...]
     tasks: tuple[SuiteTask, ...]
 
@@ -188,7 +186,7 @@ def read_suite(values: Mapping[str, Any], known: Mapping[str, StageEntry] = STAG
     for key in ("name", "model", "strategies", "seeds", "tasks"):
         if key not in values:
             raise BadData(f"A suite needs the key {key!r}; it has {', '.join(sorted(values))}.")
-    strategies = tuple(plan_name(text, known) for text in values["strategies"])
+    strategies = tuple(join_stages(split_strategy(text, known)) for text in values["strategies"])
     return Suite(
         name=values["name"],
         version=values.get("version", 1),
@@ -198,13 +196,6 @@ def read_suite(values: Mapping[str, Any], known: Mapping[str, StageEntry] = STAG
         seeds=tuple(values["seeds"]),
         tasks=tuple(_read_task(task, values, known) for task in values["tasks"]),
     )
-
-
-def plan_name(text: str, known: Mapping[str, StageEntry] = STAGES) -> str:
-    """Give a strategy's canonical spelling."""
-    from progym.agents.strategy import VANILLA, split_strategy
-
-    return " -> ".join(split_strategy(text, known)) or VANILLA
 
 
 def _read_task(
@@ -217,7 +208,8 @@ def _read_task(
     evaluation = {**suite.get("evaluation", {}), **values.get("evaluation", {})}
     _check_keys("evaluation setting", evaluation, _EVALUATION)
     general, own = suite.get("stages", {}), values.get("stages", {})
-    _check_keys("stage", {**general, **own}, dict.fromkeys(known, _TABLE))
+    for name in {**general, **own}:
+        stage_of(name, known)
     stages = {name: {**general.get(name, {}), **own.get(name, {})} for name in {**general, **own}}
     return SuiteTask(
         name=values["name"],

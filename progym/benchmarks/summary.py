@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from progym.agents.notation import VANILLA
 from progym.agents.seeding import derive_seed
 from progym.agents.stage import Cost
 from progym.benchmarks.cell_record import CellRecord
@@ -33,28 +34,33 @@ from progym.benchmarks.results import (
     TaskResult,
     read_cells,
 )
-from progym.envs.errors import BadData, DataUnavailable
-
-BASELINE = "vanilla"
+from progym.envs.errors import BadData, DataUnavailable, unknown
 
 
-def summarize(folder: Path) -> Results:
-    """Compute all there is to show of a run; raises DataUnavailable before its first cell."""
+def summarize(folder: Path, *, baseline: str = VANILLA) -> Results:
+    """Compute all there is to show of a run, with gains over `baseline`.
+
+    Raises DataUnavailable before the first cell, and UnknownName for a baseline it does not have.
+    """
     run = read_cells(folder)
+    if baseline not in (VANILLA, *run.strategies):  # a suite without vanilla has no gains over it
+        raise unknown("strategy", baseline, run.strategies)
     if not run.cells:
         raise DataUnavailable(f"{folder} has no finished cells yet. Go on with --resume.")
     tasks = tuple(
-        _summarize_task(run, task) for task in run.tasks if any(c.task == task for c in run.cells)
+        _summarize_task(run, task, baseline)
+        for task in run.tasks
+        if any(cell.task == task for cell in run.cells)
     )
     complete = len(tasks) == len(run.tasks)
     suite = tuple(_summarize_suite(tasks, strategy, complete) for strategy in run.strategies)
-    return Results(run, tasks, suite)
+    return Results(run, baseline, tasks, suite)
 
 
 Compare = Callable[[str, Sequence[Scores], Sequence[float]], Comparison]
 
 
-def _summarize_task(run: Run, task: str) -> TaskResult:
+def _summarize_task(run: Run, task: str, baseline: str) -> TaskResult:
     cells = [cell for cell in run.cells if cell.task == task]
     first = cells[0].inputs
     for cell in cells:
@@ -69,21 +75,25 @@ def _summarize_task(run: Run, task: str) -> TaskResult:
         env_id=first.env_id,
         fingerprint=first.fingerprint,
         examples=len(first.examples),
-        rows=_rows(run, cells, scored, compare),
+        rows=_rows(run, cells, scored, compare, baseline),
         interactions=_interactions(whole, compare),
     )
 
 
 def _rows(
-    run: Run, cells: Sequence[CellRecord], scored: Mapping[str, Scores], compare: Compare
+    run: Run,
+    cells: Sequence[CellRecord],
+    scored: Mapping[str, Scores],
+    compare: Compare,
+    baseline: str,
 ) -> tuple[Row, ...]:
     by_strategy = _by_strategy(run, cells)
     whole = {name: arm for name, arm in scored.items() if len(arm) == len(run.seeds)}
     scores = {name: compare(f"{name} score", [arm], (1.0,)) for name, arm in scored.items()}
     gains = {
-        name: compare(f"{name} gain", [arm, whole[BASELINE]], (1.0, -1.0))
+        name: compare(f"{name} gain", [arm, whole[baseline]], (1.0, -1.0))
         for name, arm in whole.items()
-        if BASELINE in whole and name != BASELINE
+        if baseline in whole and name != baseline
     }
     complete = {name: scores[name] for name in whole}
     best, front = _standing_out(complete), _front(complete, by_strategy)
@@ -141,9 +151,9 @@ def _interactions(arms: Mapping[str, Scores], compare: Compare) -> tuple[Interac
     found: list[Interaction] = []
     for name in arms:
         parts = name.split(" -> ")
-        if len(parts) == 2 and parts[0] != parts[1] and {*parts, BASELINE} <= arms.keys():
+        if len(parts) == 2 and parts[0] != parts[1] and {*parts, VANILLA} <= arms.keys():
             first, second = parts
-            corners = [arms[name], arms[second], arms[first], arms[BASELINE]]
+            corners = [arms[name], arms[second], arms[first], arms[VANILLA]]
             comparison = compare(f"{name} interaction", corners, (1.0, -1.0, -1.0, 1.0))
             found.append(Interaction(name, comparison))
     return tuple(found)

@@ -1,16 +1,20 @@
-"""The tables of a run as plain grids of text, for the terminal, Markdown and the page alike."""
+"""The tables of a run as grids of text, for the terminal, Markdown and the page alike."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from rich.table import Table
-from rich.text import Text
 
 from progym.benchmarks import paper
+from progym.benchmarks.grid import Grid, Line
 from progym.benchmarks.intervals import Estimate
-from progym.benchmarks.results import Comparison, Interaction, Results, Row, TaskResult
+from progym.benchmarks.results import (
+    Comparison,
+    Interaction,
+    Results,
+    Row,
+    SuiteRow,
+    TaskResult,
+)
 
 TESTBED = (
     "Embedded worlds are generated text: these numbers are a testbed for the machinery and no "
@@ -24,71 +28,39 @@ READING = (
 )
 _NONE = "-"
 _NARROW = ("strategy", "score [95 %]", "gain [95 %]", "rollouts", "tokens", "s", "tok/ep")
-_WIDE = (
-    "strategy",
-    "score [95 %]",
-    "bootstrap",
-    "gain over vanilla [95 %]",
-    "bootstrap",
-    "interval",
-    "rollouts",
-    "tokens",
-    "seconds",
-    "tokens per test episode",
-)
+_COSTS = ("rollouts", "tokens", "seconds", "tokens per test episode")
 
 
-@dataclass(frozen=True)
-class Line:
-    """One row of a grid; `is_bold` where the row stands out."""
-
-    cells: tuple[str, ...]
-    is_bold: bool = False
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of text; the first `labels` columns are words, the others numbers."""
-
-    title: str
-    columns: tuple[str, ...]
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...] = ()
-    labels: int = 1
-
-
-def task_grid(task: TaskResult, *, wide: bool = False) -> Grid:
+def task_grid(task: TaskResult, baseline: str, *, wide: bool = False) -> Grid:
     """Lay out one task in 80 columns; `wide` adds the bootstrap and a verdict on each gain."""
+    gains = (_gain_over(baseline), "bootstrap", "interval")
     seeds = max(row.seeds_planned for row in task.rows)
     return Grid(
         title=f"{task.task} ({task.env_id}, {task.examples} examples, {_count(seeds, 'seed')})",
-        columns=_WIDE if wide else _NARROW,
+        columns=("strategy", "score [95 %]", "bootstrap", *gains, *_COSTS) if wide else _NARROW,
         lines=tuple(Line(_row_cells(row, wide), row.stands_out) for row in task.rows),
         notes=(
             *_gaps(task),
             _standing(task),
-            *(() if wide else _verdicts(task)),
+            *(() if wide else _verdicts(task, baseline)),
             *(describe_interaction(entry) for entry in task.interactions),
         ),
     )
 
 
-def suite_grid(results: Results) -> Grid:
-    """Lay out the means over tasks."""
-    lines = [
-        Line(
-            (
-                row.strategy,
-                show_score(row.score) if row.score else _NONE,
-                show_gain(row.gain) if row.gain else _NONE,
-                _zero(row.gain) if row.gain else _NONE,
-            )
-        )
-        for row in results.suite
-    ]
-    columns = ("strategy", "mean score [95 %]", "mean gain over vanilla [95 %]", "interval")
-    title = f"Mean over {_count(len(results.tasks), 'task')}"
-    return Grid(title, columns, tuple(lines))
+def suite_grid(results: Results, *, wide: bool = False) -> Grid:
+    """Lay out the means over tasks; `wide` puts the tasks' own numbers before them."""
+    tasks = results.tasks if wide else ()
+    gain = _gain_over(results.baseline)
+    return Grid(
+        title="All tasks" if wide else f"Mean over {_count(len(results.tasks), 'task')}",
+        columns=(
+            "strategy",
+            *(column for task in tasks for column in (task.task, gain)),
+            *("mean score [95 %]", f"mean {gain}", "interval"),
+        ),
+        lines=tuple(Line(_suite_cells(row, tasks)) for row in results.suite),
+    )
 
 
 def paper_grid(results: Results) -> Grid | None:
@@ -112,9 +84,9 @@ def paper_grid(results: Results) -> Grid | None:
 
 def grids(results: Results, *, wide: bool = False) -> list[Grid]:
     """Lay out everything, the paper's table last."""
-    found = [task_grid(task, wide=wide) for task in results.tasks]
+    found = [task_grid(task, results.baseline, wide=wide) for task in results.tasks]
     if len(results.tasks) > 1:
-        found.append(suite_grid(results))
+        found.append(suite_grid(results, wide=wide))
     papers = paper_grid(results)
     return [*found, papers] if papers else found
 
@@ -122,46 +94,6 @@ def grids(results: Results, *, wide: bool = False) -> list[Grid]:
 def remarks(results: Results) -> tuple[str, ...]:
     """Say how to read the tables."""
     return (READING, TESTBED) if results.is_embedded else (READING,)
-
-
-def to_rich(grid: Grid) -> Table:
-    """Make a table for the terminal."""
-    table = Table(
-        title=grid.title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1),
-        collapse_padding=True,
-    )
-    for position, column in enumerate(grid.columns):
-        is_label = position < grid.labels
-        widest = max((len(line.cells[position]) for line in grid.lines), default=0)
-        table.add_column(
-            column,
-            justify="left" if is_label else "right",
-            no_wrap=True,
-            # A narrow terminal cuts numbers, never the names that say whose they are.
-            min_width=max(widest, len(column)) if is_label else None,
-        )
-    for line in grid.lines:
-        table.add_row(*(Text(cell) for cell in line.cells), style="bold" if line.is_bold else None)
-    if grid.notes:
-        table.caption = "\n".join(grid.notes)
-        table.caption_justify = "left"
-    return table
-
-
-def to_markdown(grid: Grid) -> str:
-    """Make a Markdown table with its notes below."""
-    rule = ["---" if position < grid.labels else "---:" for position in range(len(grid.columns))]
-    rows = [_markdown_row(grid.columns), _markdown_row(rule)]
-    for line in grid.lines:
-        cells = [f"**{cell}**" if line.is_bold else cell for cell in line.cells]
-        rows.append(_markdown_row(cells))
-    notes = "".join(f"\n{note}\n" for note in grid.notes)
-    return f"## {grid.title}\n\n" + "\n".join(rows) + "\n" + notes
 
 
 def show_score(estimate: Estimate) -> str:
@@ -212,7 +144,16 @@ def _row_cells(row: Row, wide: bool) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def _verdicts(task: TaskResult) -> tuple[str, ...]:
+def _suite_cells(row: SuiteRow, tasks: Sequence[TaskResult]) -> tuple[str, ...]:
+    cells = [row.strategy]
+    for own in (task.row(row.strategy) for task in tasks):
+        cells += [_score_cell(own), show_gain(own.gain.estimate) if own.gain else _NONE]
+    cells.append(show_score(row.score) if row.score else _NONE)
+    cells += [show_gain(row.gain), _zero(row.gain)] if row.gain else [_NONE, _NONE]
+    return tuple(cells)
+
+
+def _verdicts(task: TaskResult, baseline: str) -> tuple[str, ...]:
     """Say whose gain can be told from 0."""
     gains = {row.strategy: row.gain for row in task.rows if row.gain is not None}
     if not gains:
@@ -221,7 +162,7 @@ def _verdicts(task: TaskResult) -> tuple[str, ...]:
     unclear = [name for name in gains if name not in clear]
     parts = [f"excludes 0 for {', '.join(clear)}"] if clear else []
     parts += [f"includes 0 for {', '.join(unclear)}"] if unclear else []
-    return (f"The gain over vanilla {' and '.join(parts)}.",)
+    return (f"The gain over {baseline} {' and '.join(parts)}.",)
 
 
 def _score_cell(row: Row) -> str:
@@ -264,6 +205,10 @@ def _standing(task: TaskResult) -> str:
     return f"{top[0]} has the highest mean; its interval overlaps another's, so none is bold."
 
 
+def _gain_over(baseline: str) -> str:
+    return f"gain over {baseline} [95 %]"
+
+
 def _value(comparison: Comparison | None) -> float:
     return comparison.estimate.value if comparison else -1.0
 
@@ -282,7 +227,3 @@ def _interval(estimate: Estimate) -> str:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from progym.agents.notation import VANILLA
 from progym.benchmarks.cells import cells_of
 from progym.benchmarks.estimate import PlannedRow, dry_run
 from progym.benchmarks.progress import LiveProgress, Silent
@@ -70,9 +71,15 @@ def run(
 
 
 @app.command("show")
-def show(run: RunFolder, as_json: AsJson = False) -> None:
+def show(
+    run: RunFolder,
+    baseline: Annotated[
+        str, typer.Option(metavar="STRATEGY", help="The strategy that gains are over.")
+    ] = VANILLA,
+    as_json: AsJson = False,
+) -> None:
     """Show a run's tables again, and write its results and report.html again."""
-    _show_results(run, as_json)
+    _show_results(run, as_json, baseline)
 
 
 def _finish(outcome: RunOutcome, as_json: bool, console: Console) -> None:
@@ -83,14 +90,14 @@ def _finish(outcome: RunOutcome, as_json: bool, console: Console) -> None:
         raise typer.Exit(outcome.exit_code)
 
 
-def _show_results(run: Path, as_json: bool) -> None:
+def _show_results(run: Path, as_json: bool, baseline: str = VANILLA) -> None:
     try:
         from progym.cli.run_results import show_results
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"Tables and pictures need {error.name!r}: pip install 'progym[bench]'."
         ) from error
-    show_results(run, as_json)
+    show_results(run, as_json, baseline=baseline)
 
 
 def _show_plan(plan: Suite, as_json: bool) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from progym.agents.notation import VANILLA
 from progym.benchmarks.export import to_json, write_results
-from progym.benchmarks.tables import grids, remarks, to_rich
+from progym.benchmarks.grid import to_rich
+from progym.benchmarks.tables import grids, remarks
 
 
-def show_results(run: Path, as_json: bool) -> None:
+def show_results(run: Path, as_json: bool, *, baseline: str = VANILLA) -> None:
     """Write a run's results, pictures and report into its folder, and show its tables."""
-    results = write_results(run)
+    results = write_results(run, baseline=baseline)
     if as_json:
         print(json.dumps(to_json(results), indent=2))  # noqa: T201 - this is the result
         return

@@ -241,7 +241,8 @@ class Bundle:
 
 def run_folder(task: str, strategy: str, seed: int) -> str:
     """Name the folder of a run within a bundle."""
-    slug = re.sub(r"[^a-z0-9._]+", "-", strategy.lower()).strip("-._")
+    dotted = strategy.lower().replace("@", ".")  # a variant's name follows a dot
+    slug = re.sub(r"[^a-z0-9._]+", "-", dotted).strip("-._")
     return f"runs/{task}/{slug}/seed-{seed}"
 
 

@@ -120,7 +120,7 @@ def _check_run(run: BundledRun, suite: Suite, installed: Installed) -> list[Find
         ("M04", "evaluation.split", evaluation.pop("split"), settings.pop("split")),
         ("M05", "fingerprint", installed.env.fingerprint, of.fingerprint),
         *(("M14", f"evaluation.{k}", evaluation[k], settings[k]) for k in evaluation),
-        ("B05", "stages", stages_of(run), [stage.name for stage in of.stages]),
+        ("B05", "stages", stages_of(run, suite), [stage.name for stage in of.stages]),
     ]
     findings = [
         found(code, file, field=field, expected=expected, given=given)

@@ -10,9 +10,10 @@ from progym.leaderboard.bundle import BundledRun
 from progym.leaderboard.findings import Finding, found
 
 
-def stages_of(run: BundledRun) -> list[str]:
-    """Name the stages that a run's strategy stands for."""
-    return [] if run.run.strategy == "vanilla" else run.run.strategy.split(" -> ")
+def stages_of(run: BundledRun, suite: Suite) -> list[str]:
+    """Name the stages that a run's strategy stands for, without their variants."""
+    planned = suite.plan(suite.task(run.run.task), run.run.strategy)
+    return [stage.name for stage in planned.stages]
 
 
 def check_policy(run: BundledRun, suite: Suite, modules: Sequence[Module]) -> list[Finding]:
@@ -21,7 +22,7 @@ def check_policy(run: BundledRun, suite: Suite, modules: Sequence[Module]) -> li
 
 
 def _check_parts(run: BundledRun, suite: Suite) -> list[Finding]:
-    program, stages = run.program, stages_of(run)
+    program, stages = run.program, stages_of(run, suite)
     adapter, tuned = program.adapter_sha256, sorted(program.prompts)
     pairs: tuple[tuple[str, str, bool, object, object], ...] = (
         ("M16", "model", program.model == suite.model, suite.model, program.model),

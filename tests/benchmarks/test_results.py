@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_runs import STRATEGIES, fake_cell, fake_suite, write_fake_run
+from typer.testing import CliRunner
 
 from progym.benchmarks.cell_record import CellInputs, read_cell
 from progym.benchmarks.cells import Cell, cells_of
@@ -20,8 +21,9 @@ from progym.benchmarks.export import to_csv, to_json, to_markdown_page, write_re
 from progym.benchmarks.intervals import difference, mean_score
 from progym.benchmarks.results import Results
 from progym.benchmarks.summary import summarize
-from progym.benchmarks.tables import grids, remarks, short
-from progym.envs.errors import BadData, DataUnavailable
+from progym.benchmarks.tables import grids, remarks, short, show_gain, show_score
+from progym.cli.bench import app
+from progym.envs.errors import BadData, DataUnavailable, UnknownName
 
 SUITE = fake_suite()
 SMALL = fake_suite(tasks=1, examples=20)
@@ -48,6 +50,45 @@ def test_a_rows_numbers_are_the_intervals_of_its_cells(written: tuple[Path, Resu
     assert row.score.estimate == mean_score(ours)
     assert row.gain.estimate == difference(ours, base)
     assert row.gain.bootstrap.low < row.gain.estimate.value < row.gain.bootstrap.high
+
+
+def test_gains_can_be_over_any_strategy_of_the_run(written: tuple[Path, Results]):
+    results = summarize(written[0], baseline="mmgrpo")
+    po, base = results.tasks[1].row("po"), results.tasks[1].row("mmgrpo")
+    arms = (scores_of(written[0], "hover4hop", name) for name in ("po", "mmgrpo"))
+    assert po.gain is not None
+    assert po.gain.estimate == difference(*arms)
+    assert base.gain is None
+    assert "gain over mmgrpo" in to_markdown_page(results)
+    assert results.tasks[1].interactions == written[1].tasks[1].interactions  # over vanilla still
+
+
+def test_a_baseline_that_the_run_does_not_have_is_refused_with_the_nearest(
+    written: tuple[Path, Results],
+):
+    with pytest.raises(UnknownName, match="Did you mean 'mmgrpo'"):
+        summarize(written[0], baseline="mmgrp")
+
+
+def test_showing_a_run_takes_a_baseline(tmp_path: Path):
+    write_fake_run(tmp_path, SMALL)
+    shown = CliRunner().invoke(app, ["show", str(tmp_path), "--baseline", "po", "--json"])
+    rows = json.loads(shown.stdout)["tasks"][0]["rows"]
+    assert [row["gain"] is None for row in rows] == [False, True, False, False]
+    assert json.loads((tmp_path / "results.json").read_text())["baseline"] == "po"
+
+
+def test_the_table_of_all_tasks_holds_each_tasks_own_numbers(written: tuple[Path, Results]):
+    results = written[1]
+    all_tasks = next(g for g in grids(results, wide=True) if g.title == "All tasks")
+    cells = all_tasks.lines[2].cells
+    row, suite = results.tasks[1].row("mmgrpo"), results.suite[2]
+    assert row.score is not None
+    assert row.gain is not None
+    assert suite.gain is not None
+    assert cells[3:5] == (show_score(row.score.estimate), show_gain(row.gain.estimate))
+    assert cells[-2] == show_gain(suite.gain)
+    assert len(cells) == len(all_tasks.columns)
 
 
 def test_a_cells_record_reads_back_as_it_was(written: tuple[Path, Results]):

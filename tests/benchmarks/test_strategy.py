@@ -11,9 +11,10 @@ import pytest
 from toy_world import ENV, STAGES
 
 from progym.agents.identity import StageIdentity, identify_policy
+from progym.agents.notation import split_strategy
 from progym.agents.policy import Policy
 from progym.agents.stage import Stage, Task
-from progym.agents.strategy import plan_strategy, run_strategy, split_strategy
+from progym.agents.strategy import plan_strategy, run_strategy
 from progym.envs.errors import BadData, BadValue, UnknownName
 from progym.envs.prompts import ModulePrompt, PromptSet
 
@@ -39,16 +40,16 @@ def run(text: str, folder: Path, **settings: Any):
     ],
 )
 def test_a_strategy_is_stages_between_arrows(text: str, names: tuple[str, ...]):
-    assert split_strategy(text) == names
+    assert split_strategy(text, STAGES) == names
 
 
 def test_what_is_no_strategy_is_refused():
     with pytest.raises(UnknownName, match="Did you mean 'mmgrpo'"):
-        split_strategy("po -> mmgrpoo")
+        split_strategy("po -> mmgrpoo", STAGES)
     with pytest.raises(UnknownName):
-        split_strategy("po -> ")
+        split_strategy("po -> ", STAGES)
     with pytest.raises(BadValue, match="stands alone"):
-        split_strategy("vanilla -> po")
+        split_strategy("vanilla -> po", STAGES)
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest():

@@ -142,6 +142,13 @@ def test_playing_shows_the_call_the_fields_and_the_reward(run: Run) -> None:
     assert "Gold: " in out
 
 
+def test_a_variant_is_set_by_its_own_name_over_its_stages(run: Run) -> None:
+    settings = ("-s", "mmgrpo.max_steps=3", "-s", "mmgrpo.num_generations=4")
+    variant = ("-s", "mmgrpo@long.max_steps=10", "--out", "x", "--dry-run", "--json")
+    code, out, _ = run("optimize", "HoVer4Hop-v0", "mmgrpo@long", *settings, *variant)
+    assert (code, json.loads(out)) == (0, [{"stage": "mmgrpo", "rollouts": 10 * 4 * 4}])
+
+
 def test_a_dry_run_says_what_a_suite_would_cost(run: Run) -> None:
     code, out, _ = run("bench", "run", "demo", "--out", "x", "--dry-run", "--json")
     rows = json.loads(out)["rows"]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bundle_forger import make_run
 
+from progym.benchmarks.suite import Suite
 from progym.envs.errors import BadData, BadValue, DataUnavailable, RecordingFailed
+from progym.leaderboard.bundle import run_folder
 from progym.leaderboard.packing import pack
+from progym.leaderboard.verification import verify
 
 CELL = Path("cells/toy/po/seed-1")
 
@@ -85,3 +90,25 @@ def test_a_name_that_cannot_be_shown_is_not_taken(run: Path, tmp_path: Path):
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path):
     with pytest.raises(DataUnavailable, match=r"holds no benchmark run"):
         pack(tmp_path)
+
+
+def test_variants_of_a_stage_are_packed_and_verify(suite: Suite, tmp_path: Path):
+    settings = {"po@few": {"rollouts": 400}}
+    variants = replace(
+        suite,
+        strategies=("vanilla", "po", "po@few"),
+        tasks=tuple(replace(task, stages=settings) for task in suite.tasks),
+    )
+    run = make_run(tmp_path / "run", variants)
+
+    pack(run, tmp_path / "a.zip", entrant="Golden Toys")
+    verification = verify(tmp_path / "a.zip", suites=[variants])
+
+    assert (verification.findings, verification.outcome) == ((), "accepted")
+    assert [entry.strategy for entry in verification.entries] == list(variants.strategies)
+
+
+def test_no_two_strategies_share_a_folder():
+    names = ("po", "po@a", "po -> a", "po@a -> b", "po -> a@b", "po@a_b", "po@a -> b@c", "vanilla")
+
+    assert len({run_folder("toy", name, 0) for name in names}) == len(names)
