@@ -229,7 +229,8 @@ def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
     names = sorted(entries, key=lambda name: name == _FRONT)
     if names:
         handles = [entries[name] for name in names]
-        figure.legend(handles, names, loc="outside lower left", ncols=len(names))
+        columns = min(len(names), 2 * len(axes))  # as many as fit below the panels
+        figure.legend(handles, names, loc="outside lower left", ncols=columns)
 
 
 def fit_into_page(svg: str, name: str, title: str) -> str:
