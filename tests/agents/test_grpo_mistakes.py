@@ -4,14 +4,23 @@ Those of grouping, padding, rewards, rows and checkpoints have theirs beside wha
 the same numbers.
 """
 
+from collections import Counter
+from functools import partial
+
+import numpy as np
 import pytest
-from letters import LETTERS, config, load_fluent, train
+from letters import LETTERS, load_fluent, train
 
 from progym.agents.grpo import learning
+from progym.agents.grpo.batch import make_rows
 from progym.agents.grpo.exploring import Explorer
+from progym.agents.grpo.forming import form_groups
 from progym.agents.grpo.scoring import score_rows
+from progym.agents.model import Sampling
 from progym.agents.models import load_trainable
 from progym.agents.policy import Policy
+from progym.agents.rollouts import requests_for, roll_out
+from progym.envs.prompts import Demo, ModulePrompt, PromptSet
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -34,10 +43,20 @@ def load_half_fluent(policy):
     return fluent_model
 
 
+def roll(policy, model):
+    """Four runs of each of two examples."""
+    requests = requests_for(("train-0", "train-1"), repeats=4, seed=0)
+    sampling = Sampling(1.0, 6)
+    return roll_out(
+        lambda: LETTERS.make("train"), model, policy.prompts, requests, sampling=sampling
+    )
+
+
 def test_mistake_4_an_unreadable_call_is_trained_on_with_the_prompt_of_its_own_module(random_lm):
     policy = Policy(str(random_lm))
     model = load_half_fluent(policy)
-    for episode in Explorer(LETTERS, policy, model, config=config(), seed=0).train(0):
+    episodes = roll(policy, model)
+    for episode in episodes:
         asked, failed = episode.calls
         assert (failed.module, failed.error is None) == ("tell", False)
         assert failed.inputs == {"query": asked.fields["query"][:4]}
@@ -45,6 +64,33 @@ def test_mistake_4_an_unreadable_call_is_trained_on_with_the_prompt_of_its_own_m
         assert "Tell." in shown
         assert "Ask." not in shown
         assert model.encode(failed.prompt) == list(failed.prompt_ids)
+    rows = make_rows(form_groups(episodes, np.random.default_rng(0), size=4).groups)
+    trained = Counter((row.prompt_ids, row.token_ids) for row in rows)
+    assert trained == Counter((c.prompt_ids, c.token_ids) for e in episodes for c in e.calls)
+
+
+def test_mistake_5_prompts_that_were_optimized_are_trained_on_as_they_were_sampled(random_lm):
+    demos = tuple(Demo({"word": word}, {"query": word.upper()}) for word in ("abc", "de"))
+    prompts = PromptSet({"ask": ModulePrompt("Ask in capitals.", demos)})
+    policy = Policy(str(random_lm), prompts=prompts)
+    model = load_fluent(policy)
+    calls = [call for episode in roll(policy, model) for call in episode.calls]
+    rows = [(call.prompt_ids, call.token_ids) for call in calls]
+    scores = score_rows(model.model, rows, width=6, temperature=1.0, config=model.model.config)
+    for call, scored in zip(calls, scores.logprobs.tolist(), strict=True):
+        assert model.encode(call.prompt) == list(call.prompt_ids)
+        assert scored[: len(call.logprobs)] == pytest.approx(call.logprobs, abs=1e-3)
+    asked = calls[0].prompt[:-1]
+    assert [message["role"] for message in asked] == ["system"] + ["user", "assistant"] * 2
+
+
+def test_mistake_6_ids_are_the_sampled_ones_not_those_of_the_text(random_lm):
+    policy = Policy(str(random_lm))
+    model = load_fluent(policy)
+    calls = [call for episode in roll(policy, model) for call in episode.calls]
+    tokenize = partial(model.tokenizer.encode, add_special_tokens=False)
+    assert any(tokenize(call.completion) != list(call.token_ids) for call in calls)
+    assert all(len(call.token_ids) == len(call.logprobs) for call in calls)
 
 
 def test_mistake_10_a_step_trains_on_its_own_rollouts_drawn_by_the_weights_it_changes(

@@ -231,7 +231,7 @@ def test_a_program_that_breaks_when_it_is_closed_does_not_break_the_step(toy):
     assert episode.status == "parse_failure"
 
 
-def test_a_program_that_catches_everything_can_not_hide_an_unreadable_completion(toy):
+def test_mistake_7_a_program_that_catches_everything_can_not_hide_an_unreadable_completion(toy):
     def run(question) -> Any:
         try:
             yield toy.look_up(question=question, notes=())

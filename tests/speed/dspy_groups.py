@@ -106,7 +106,10 @@ def _runs(program: dspy.Module, episodes: Sequence[Episode]) -> dict[str, list[d
     runs: dict[str, list[dict[str, Any]]] = {}
     for episode in episodes:
         run = {
-            "trace": [(getattr(program, c.module), _inputs(c), _output(c)) for c in episode.calls],
+            "trace": [
+                (getattr(program, call.module), _inputs(call), _output(call, episode.reward))
+                for call in episode.calls
+            ],
             "score": episode.reward,
         }
         runs.setdefault(episode.example_id, []).append({} if episode.status == "fault" else run)
@@ -117,10 +120,10 @@ def _inputs(call: CallRecord) -> dict[str, Any]:
     return {n: v if isinstance(v, str) else list(v) for n, v in call.inputs.items()}
 
 
-def _output(call: CallRecord) -> dspy.Prediction | FailedPrediction:
+def _output(call: CallRecord, reward: float) -> dspy.Prediction | FailedPrediction:
     if call.error is None:
         return dspy.Prediction(**call.fields)
-    return FailedPrediction(call.completion, format_reward=-1.0)
+    return FailedPrediction(call.completion, format_reward=reward)
 
 
 def rendered(program: dspy.Module, episode: Episode, adapter: dspy.ChatAdapter) -> Episode:
