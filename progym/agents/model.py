@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from progym.envs.errors import BadValue
 from progym.envs.records import Completion
@@ -41,6 +42,15 @@ class GenerationRequest:
     """The call behind the messages, for scripted models; None for an environment not of ours."""
     gold: Callable[[], Mapping[str, str]] | None = None
     """Gives the right fields while the call is pending, for scripted upper bounds; else None."""
+
+
+@runtime_checkable
+class StandingModel(Protocol):
+    """A language model that computes things once while its weights stand."""
+
+    def standing(self) -> AbstractContextManager[None]:
+        """Promise that no weight changes until this ends."""
+        ...
 
 
 class LanguageModel(Protocol):

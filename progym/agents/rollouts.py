@@ -11,13 +11,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol, runtime_checkable
 
 from progym.agents.in_flight import EpisodeInFlight, RolloutRequest, TextEnv
-from progym.agents.model import LanguageModel, Sampling
+from progym.agents.model import LanguageModel, Sampling, StandingModel
 from progym.agents.seeding import derive_seed
 from progym.envs.env import ProgramEnv
 from progym.envs.errors import BadValue, PromptTooLong, ServiceFault
@@ -92,7 +93,8 @@ def roll_out(
         if isinstance(model, ConcurrentModel):
             run.in_threads(requests, min(max_in_flight, model.concurrency))
         else:
-            run.in_batches(requests, max_in_flight)
+            with model.standing() if isinstance(model, StandingModel) else nullcontext():
+                run.in_batches(requests, max_in_flight)
     finally:
         pool.close()
     return [episodes[position] for position in range(len(requests))]

@@ -7,7 +7,9 @@ Each stage run has a folder named by its identity, so that what two strategies h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from progym.agents.identity import (
 )
 from progym.agents.notation import Settings, join_stages, settings_of, split_strategy, stage_of
 from progym.agents.policy import Policy, load_policy, save_policy
+from progym.agents.processes import join_processes
 from progym.agents.stage import Cost, CurvePoint, Report, Stage, StageResult, Task
 from progym.agents.storage import alone_in, read_json, write_json
 from progym.envs.errors import BadData, MissingExtra, unknown
@@ -34,6 +37,8 @@ class StageEntry:
     stage: str
     rollouts: Callable[[Any], int]
     """How many rollouts a configuration asks for, at most; for dry runs."""
+    joint: bool = False
+    """Whether the processes of a run take part in it together; else the first one runs it."""
 
 
 def _po_rollouts(config: Any) -> int:
@@ -59,6 +64,7 @@ STAGES: Mapping[str, StageEntry] = {
         "progym.agents.grpo.config:GrpoConfig",
         "progym.agents.grpo.stage:MmGrpo",
         _mmgrpo_rollouts,
+        joint=True,
     ),
 }
 """The stages that ship, a line each; a stage of your own is another entry."""
@@ -125,6 +131,7 @@ def run_strategy(
     The last run's `result.policy` is the strategy's outcome, the given policy if there are none.
     """
     runs: list[StageRun] = []
+    processes = join_processes()
     if not strategy.stages:
         return runs
     fingerprints = {split: fingerprint_of(task, split) for split in ("train", "val")}
@@ -140,13 +147,13 @@ def run_strategy(
             versions=versions(),
         )
         home = folder / identity.digest[:16]
-        with alone_in(home):
-            if not (home / "result.json").is_file():
-                write_json(home / "identity.json", asdict(identity))
-                result = planned.build().run(
-                    policy, task, seed=seed, folder=home / "work", report=report
-                )
-                _save(result, home)
+        with alone_in(home) if processes.leads else nullcontext():
+            if not processes.first((home / "result.json").is_file):
+                processes.first(partial(write_json, home / "identity.json", asdict(identity)))
+                place: Any = {"seed": seed, "folder": home / "work", "report": report}
+                run = partial(planned.build().run, policy, task, **place)
+                result = run() if planned.entry.joint else processes.first(run)
+                processes.first(partial(_save, result, home))
         result = load_stage(home)
         runs.append(StageRun(planned.name, identity.digest, home, result))
         policy = result.policy

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from progym.agents.policy import save_policy
+from progym.agents.processes import join_processes
 from progym.agents.strategy import StageRun, Strategy, plan_strategy, run_strategy
 from progym.cli.arguments import (
     AsJson,
@@ -57,8 +58,11 @@ def optimize(
     if dry_run:
         _show_plan(plan, as_json)
         return
-    with progress_bar(quiet=as_json) as report:
+    leads = join_processes().leads
+    with progress_bar(quiet=as_json or not leads) as report:
         runs = run_strategy(plan, start, task, seed=seed, folder=out / "stages", report=report)
+    if not leads:
+        return
     final = save_policy(runs[-1].result.policy if runs else start, out / "policy")
     if as_json:
         print(json.dumps([_row(run) for run in runs], indent=2))  # noqa: T201 - this is the result

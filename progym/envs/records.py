@@ -29,7 +29,8 @@ class Completion(str):
     Args:
         text: What the model wrote, as decoded from `token_ids`.
         token_ids: The sampled ids, the end-of-turn token included where it was sampled.
-        logprobs: Log-probability of each sampled id under the model at temperature 1.
+        logprobs: Log-probability of each sampled id under the distribution it was drawn from; where
+            the likeliest was taken, at temperature 1.
         prompt: The messages the model saw; the environment's own rendering where absent.
         prompt_ids: The prompt's ids as the model was fed them.
         usage: (prompt tokens, completion tokens) where ids are not known (an endpoint).

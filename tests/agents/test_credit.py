@@ -2,8 +2,9 @@
 
 import pytest
 
-from progym.agents.grpo.config import GroupRules, config_from
+from progym.agents.grpo.config import config_from
 from progym.agents.grpo.credit import CREDITS, FAILED_RUNS, UNREADABLE, final, soft, to_go
+from progym.agents.grpo.rules import GroupRules
 from progym.envs.errors import BadValue, UnknownName
 from progym.envs.records import CallRecord, Episode, Status
 

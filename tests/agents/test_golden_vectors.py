@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from progym.agents.grpo.config import GroupRules
 from progym.agents.grpo.forming import form_groups
+from progym.agents.grpo.rules import GroupRules
 from progym.envs.records import CallRecord, Episode
 
 FOLDER = Path(__file__).parent.parent / "golden"

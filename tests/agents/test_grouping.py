@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from progym.agents.grpo.config import GroupRules
 from progym.agents.grpo.forming import form_groups
 from progym.agents.grpo.grouping import GROUPINGS, by_module
 from progym.agents.grpo.padding import PADDINGS
+from progym.agents.grpo.rules import GroupRules
 from progym.envs.records import CallRecord, Episode, Status
 
 

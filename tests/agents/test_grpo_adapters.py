@@ -6,6 +6,7 @@ import pytest
 from letters import LETTERS, config, load_fluent, records, train
 
 from progym.agents.grpo.exploring import Explorer
+from progym.agents.grpo.teaching import Actor
 from progym.agents.models import load_model
 from progym.agents.models.routed import RoutedModel
 from progym.agents.models.scripted import ScriptedModel
@@ -24,7 +25,9 @@ def file(folder):
 
 def val_calls(policy, seed=7):
     """What the policy's modules write in some episodes."""
-    explorer = Explorer(LETTERS, policy, load_fluent(policy), config=config(), seed=seed)
+    explorer = Explorer(
+        LETTERS, policy, [Actor(load_fluent(policy), policy.prompts)], config=config(), seed=seed
+    )
     return [(c.module, c.completion) for e in explorer.train(0) for c in e.calls]
 
 

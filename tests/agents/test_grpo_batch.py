@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from progym.agents.grpo.batch import Row, make_batch, make_rows, to_tensors
-from progym.agents.grpo.config import GroupRules, LossType
+from progym.agents.grpo.config import LossType
 from progym.agents.grpo.forming import form_groups
+from progym.agents.grpo.rules import GroupRules
 from progym.envs.errors import BadValue
 from progym.envs.module import StepType
 from progym.envs.records import CallRecord, Episode
@@ -64,7 +65,7 @@ def test_the_loss_still_divides_by_all_rows(loss_type, scale):
 
 def test_a_step_without_rows_becomes_a_neutral_row():
     tensors = to_tensors(make_batch([], beta=0.0), [], pad_id=3)
-    assert tensors["prompt_ids"].tolist() == [[3]]
+    assert tensors["prompt_ids"].tolist() == [[0]]
     assert not tensors["completion_mask"].any()
     assert tensors["advantages"].tolist() == [0.0]
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from progym.agents.grpo.config import GroupRules, GrpoConfig, Lora, config_from
+from progym.agents.grpo.config import GrpoConfig, Lora, Teaching, Watch, config_from
 from progym.agents.grpo.padding import ragged
+from progym.agents.grpo.rules import GroupRules
 from progym.agents.strategy import plan_strategy
 from progym.envs.errors import BadValue, UnknownName
 
@@ -58,7 +59,7 @@ def test_choices_are_checked(values):
 
 
 def test_a_config_has_at_most_15_settings():
-    kinds = (GrpoConfig, GroupRules, Lora)
+    kinds = (GrpoConfig, GroupRules, Teaching, Lora, Watch)
     assert all(len(kind.__dataclass_fields__) <= 15 for kind in kinds)
 
 

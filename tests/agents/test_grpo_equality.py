@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from progym.agents.grpo.batch import make_batch, make_rows
-from progym.agents.grpo.config import GroupRules
 from progym.agents.grpo.forming import form_groups
+from progym.agents.grpo.rules import GroupRules
 from progym.envs.records import CallRecord, Episode
 
 # transformers, peft and trl warn about each other's deprecated names.

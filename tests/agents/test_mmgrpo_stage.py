@@ -134,11 +134,18 @@ def test_an_evaluation_with_a_fault_is_an_error_not_a_mean_of_the_rest(random_lm
 
 def test_evaluations_sample_as_training_does(random_lm, tmp_path):
     from progym.agents.grpo.exploring import Explorer
+    from progym.agents.grpo.teaching import Actor
 
     policy = Policy(str(random_lm))
     watched = config(watch={"eval_every": 1})
     one, other = (
-        Explorer(LETTERS, policy, load_fluent(policy), config=watched, seed=seed)
+        Explorer(
+            LETTERS,
+            policy,
+            [Actor(load_fluent(policy), policy.prompts)],
+            config=watched,
+            seed=seed,
+        )
         for seed in range(2)
     )
     assert one.validate(0) == one.validate(1) != other.validate(0)

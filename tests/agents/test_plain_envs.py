@@ -87,10 +87,12 @@ def test_a_text_game_of_two_kinds_of_step_is_learned(random_lm, tmp_path):
 
 def test_all_runs_of_an_example_begin_alike(random_lm, tmp_path):
     from progym.agents.grpo.exploring import Explorer
+    from progym.agents.grpo.teaching import Actor
     from progym.agents.models import load_trainable
 
     policy = Policy(str(random_lm))
-    explorer = Explorer(Task("Couplet-v0"), policy, load_trainable(policy), config=config(), seed=0)
+    actors = [Actor(load_trainable(policy), policy.prompts)]
+    explorer = Explorer(Task("Couplet-v0"), policy, actors, config=config(), seed=0)
     begun = [(e.example_id, e.calls[0].prompt[-1]["content"]) for e in explorer.train(0)]
     assert len(begun) == 8
     assert len(set(begun)) == 2

@@ -55,12 +55,13 @@ def test_greedy_tokens_equal_those_of_generate(lm):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0, 2.0])
-def test_logprobs_are_those_of_a_forward_pass_at_temperature_one(lm, temperature):
+def test_logprobs_are_those_of_the_distribution_that_was_drawn_from(lm, temperature):
     for completion in lm.generate(mixed_requests(), Sampling(temperature, 24)):
         ids = torch.tensor([[*completion.prompt_ids, *completion.token_ids]])
         with torch.no_grad():
             logits = lm.model(ids).logits[0, len(completion.prompt_ids) - 1 : -1]
-        chosen = logits.log_softmax(-1).gather(1, torch.tensor(completion.token_ids)[:, None])
+        drawn = (logits / (temperature or 1)).log_softmax(-1)  # at 0 there is none
+        chosen = drawn.gather(1, torch.tensor(completion.token_ids)[:, None])
         assert torch.allclose(chosen[:, 0], torch.tensor(completion.logprobs), atol=1e-4)
 
 

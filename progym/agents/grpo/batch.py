@@ -6,14 +6,15 @@ masked in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 
 from progym.agents.grpo.config import LossType
 from progym.agents.grpo.grouping import Group
+from progym.agents.processes import Processes
 from progym.envs.errors import BadValue
 from progym.envs.module import StepType
 
@@ -31,6 +32,8 @@ class Row:
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
     advantage: float
+    drawn_logps: tuple[float, ...] = ()
+    """Log-probabilities that a teacher drew the tokens at; empty where the student drew them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +44,34 @@ class Batch:
     row_count: int
     token_count: int
     """Completion tokens, rows that were left out included."""
+    world_size: int = 1
+    """Processes that the rows were shared between; the counts are of all of them."""
 
     def loss_scale(self, loss_type: LossType, rows: int, tokens: int) -> float:
-        """Correct the loss of some of the rows, which divides by their own number, for the rest."""
+        """Correct the loss of some of the rows, so that those of all parts add up to the whole's.
+
+        TRL divides by the part's own number of rows or tokens, or for dapo and cispo by the number
+        of tokens it is told, once for each process.
+        """
         if loss_type in ("grpo", "dr_grpo"):
             return rows / max(self.row_count, 1)
         if loss_type == "bnpo":
             return tokens / max(self.token_count, 1)
-        return 1.0  # dapo and cispo divide by the number of tokens that they are told
+        return 1.0 / self.world_size
 
 
-def make_rows(groups: Sequence[Group], *, loss_type: LossType = "grpo") -> list[Row]:
+def make_rows(
+    groups: Sequence[Group],
+    *,
+    loss_type: LossType = "grpo",
+    is_taught: Callable[[int], bool] = lambda _: False,
+) -> list[Row]:
     """Make a row for each call, its advantage weighted so that every group counts the same.
 
     Losses average over all rows or all tokens; the weights undo what groups of different sizes do
     to that. Under loss_type "grpo", which averages each row over its own tokens, a whole run is
-    averaged over the tokens of all its calls (paper, v2).
+    averaged over the tokens of all its calls (paper, v2). `is_taught` tells, by a run's position,
+    whether a teacher drew it.
     """
     sizes = [sum(len(member.calls) for member in group.members) for group in groups]
     total = sum(sizes)
@@ -76,7 +91,8 @@ def make_rows(groups: Sequence[Group], *, loss_type: LossType = "grpo") -> list[
                     share = len(call.token_ids) / written
                     weight = total / (len(groups) * len(group.members)) * share
                 step_type = StepType(call.module, call.occurrence)
-                row = Row(step_type, call.prompt_ids, call.token_ids, weight * advantage)
+                drawn = call.logprobs if is_taught(member.run) else ()
+                row = Row(step_type, call.prompt_ids, call.token_ids, weight * advantage, drawn)
                 rows.append(row)
     return rows
 
@@ -91,13 +107,31 @@ def make_batch(rows: Sequence[Row], *, beta: float) -> Batch:
     return Batch(tuple(row for row in rows if beta or row.advantage), len(rows), tokens)
 
 
+def share_rows(batch: Batch, processes: Processes) -> Batch:
+    """Give a process its part of each module's rows; those that begin alike stay together.
+
+    Neutral rows make up for unequal parts: all processes have as many rows of each module.
+    """
+    if processes.world_size == 1:
+        return batch
+    by_module: dict[str, list[Row]] = {}
+    for row in sorted(batch.rows, key=lambda row: (row.prompt_ids, row.token_ids)):
+        by_module.setdefault(row.step_type.module, []).append(row)
+    mine: list[Row] = []
+    for rows in by_module.values():
+        own = processes.share(rows)
+        missing = -(-len(rows) // processes.world_size) - len(own)
+        mine += [*own, *[_neutral(rows[0].step_type)] * missing]
+    return replace(batch, rows=tuple(mine), world_size=processes.world_size)
+
+
 def to_tensors(batch: Batch, step_types: Sequence[StepType], pad_id: int) -> Tensors:
     """Pad the rows as TRL's loss wants them: prompts on the left, completions on the right.
 
     A batch without rows becomes one neutral row (mask 0, advantage 0). `step_type` holds each row's
     position in `step_types`, -1 for the neutral row.
     """
-    rows = batch.rows or (Row(StepType("", 0), (pad_id,), (), 0.0),)
+    rows = batch.rows or (_neutral(StepType("", 0)),)
     prompts, prompt_mask = _pad([row.prompt_ids for row in rows], pad_id, left=True)
     completions, completion_mask = _pad([row.token_ids for row in rows], pad_id, left=False)
     where = [step_types.index(row.step_type) if row.step_type.module else -1 for row in rows]
@@ -120,10 +154,16 @@ def split_by_module(
     for row, where in enumerate(cast("list[int]", tensors["step_type"].tolist())):
         rows.setdefault(step_types[where].module if where >= 0 else "", []).append(row)
     for module in sorted(rows):
-        yield module, rows[module], _select(tensors, rows[module])
+        yield module, rows[module], select_rows(tensors, rows[module])
 
 
-def _select(tensors: Tensors, rows: list[int]) -> Tensors:
+def _neutral(step_type: StepType) -> Row:
+    """Make a row that moves nothing."""
+    return Row(step_type, (0,), (), 0.0)
+
+
+def select_rows(tensors: Tensors, rows: Sequence[int]) -> Tensors:
+    """Take some rows, padded no further than they need."""
     index = torch.tensor(rows, device=tensors["prompt_ids"].device)
     part = {name: values[index] if values.dim() else values for name, values in tensors.items()}
     prompt = int(part["prompt_mask"].sum(1).max())

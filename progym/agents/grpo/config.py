@@ -10,21 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar, cast, get_args
 
-from progym.agents.grpo.advantages import SCALES, ScaleRewards
-from progym.agents.grpo.credit import (
-    CREDITS,
-    FAILED_RUNS,
-    UNREADABLE,
-    Credit,
-    FailedRuns,
-    Unreadable,
-)
-from progym.agents.grpo.grouping import GROUPINGS, Grouping
-from progym.agents.grpo.padding import PADDINGS, Padding
-from progym.agents.grpo.selection import SELECTIONS, Selection
+from progym.agents.grpo.rules import GroupRules
+from progym.agents.grpo.teaching import Teacher, read_teachers
 from progym.envs.errors import BadValue, unknown
 
 LossType = Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo"]
+_ABOVE_0 = ("learning_rate", "max_grad_norm", "epsilon", "temperature")
 T = TypeVar("T")
 _COUNTS = (
     "max_steps",
@@ -35,40 +26,18 @@ _COUNTS = (
 
 
 @dataclass(frozen=True)
-class GroupRules:
-    """How calls become groups; each rule by name or as a function of the same signature."""
+class Teaching:
+    """Who shares the rollouts with the student, and how their tokens count."""
 
-    grouping: str | Grouping = "module"
-    """What is compared: calls of one (module, occurrence), "module", or runs, "trajectory"."""
-    credit: str | Credit = "final"
-    """What a call is rewarded with: the run's "final" reward, or what came after it, "to_go"."""
-    unreadable: str | Unreadable = "hard"
-    """The reward where a completion could not be read: "hard", or "soft" by its missing fields."""
-    failed_runs: str | FailedRuns = "whole"
-    """What is trained on where a completion could not be read: "whole" or "failing_call"."""
-    padding: str | Padding = "fill"
-    """For runs that call a module a different number of times: "fill", "truncate", "ragged"."""
-    selection: str | Selection = "k_diverse"
-    """Who stays where a group has more than num_generations members."""
-    rollouts: int | None = None
-    """Runs of each example in a step; num_generations if not given."""
-    scale_rewards: ScaleRewards = "group"
-    """What advantages are divided by: the spread of the "group", of the "batch", or "none"."""
+    teachers: tuple[Teacher, ...] = ()
+    """Policies' folders, or files of prompt sets; all draw equally many runs, the student too."""
+    importance_sampling_cap: float = 3.0
+    """The largest weight of a teacher's token: how much likelier the student was to draw it."""
 
     def __post_init__(self) -> None:
-        pick("grouping", self.grouping, GROUPINGS)
-        pick("padding", self.padding, PADDINGS)
-        pick("selection", self.selection, SELECTIONS)
-        pick("credit", self.credit, CREDITS)
-        pick("unreadable", self.unreadable, UNREADABLE)
-        pick("failed_runs", self.failed_runs, FAILED_RUNS)
-        if self.grouping == "trajectory" and self.credit != "final":
-            raise BadValue(
-                f"grouping 'trajectory' has one advantage for a whole run, so credit must be "
-                f"'final', got {self.credit!r}. Take grouping 'module'."
-            )
-        if self.scale_rewards not in SCALES:
-            raise unknown("scale_rewards", self.scale_rewards, SCALES)
+        object.__setattr__(self, "teachers", read_teachers(self.teachers))
+        cap = self.importance_sampling_cap
+        check(cap > 0, "teaching.importance_sampling_cap", cap, "above 0")
 
 
 @dataclass(frozen=True)
@@ -153,6 +122,8 @@ class GrpoConfig:
     """Tokens a call may write."""
     groups: GroupRules = field(default_factory=GroupRules)
     """Grouping, padding, selection and scaling; a table in a file."""
+    teaching: Teaching = field(default_factory=Teaching)
+    """Who shares the rollouts with the student; a table in a file."""
     lora: Lora = field(default_factory=Lora)
     """The adapter; a table in a file."""
     watch: Watch = field(default_factory=Watch)
@@ -160,15 +131,19 @@ class GrpoConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", _read("groups", GroupRules, self.groups))
+        object.__setattr__(self, "teaching", _read("teaching", Teaching, self.teaching))
         object.__setattr__(self, "lora", _read("lora", Lora, self.lora))
         object.__setattr__(self, "watch", _read("watch", Watch, self.watch))
         for name in _COUNTS:
             check(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         check(self.num_generations >= 2, "num_generations", self.num_generations, "2 or more")
-        for name in ("learning_rate", "max_grad_norm", "epsilon", "temperature"):
+        for name in _ABOVE_0:
             check(vars(self)[name] > 0, name, vars(self)[name], "above 0")
         check(self.beta >= 0, "beta", self.beta, "0 or more")
         check(self.rollouts >= 2, "groups.rollouts", self.rollouts, "2 or more")
+        teachers = len(self.teaching.teachers)
+        allowed = f"more than the {teachers} teachers"
+        check(self.rollouts > teachers, "groups.rollouts", self.rollouts, allowed)
         if self.loss_type not in get_args(LossType):
             raise unknown("loss_type", self.loss_type, get_args(LossType))
 
@@ -176,15 +151,6 @@ class GrpoConfig:
     def rollouts(self) -> int:
         """Runs of each example in a step."""
         return self.num_generations if self.groups.rollouts is None else self.groups.rollouts
-
-
-def pick(kind: str, given: str | T, table: Mapping[str, T]) -> T:
-    """Find a strategy by name, or take the function given; raises with the nearest match."""
-    if not isinstance(given, str):
-        return given
-    if given not in table:
-        raise unknown(kind, given, table)
-    return table[given]
 
 
 def config_from(values: Mapping[str, Any]) -> GrpoConfig:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from progym.agents.grpo.config import GrpoConfig
 from progym.agents.grpo.drawing import draw_examples
 from progym.agents.grpo.metrics import mean_score
-from progym.agents.model import LanguageModel, Sampling
+from progym.agents.grpo.teaching import Actor
+from progym.agents.model import Sampling
 from progym.agents.policy import Policy
+from progym.agents.processes import ALONE, Processes
 from progym.agents.rollouts import RolloutRequest, requests_for, roll_out
 from progym.agents.seeding import derive_seed
 from progym.agents.stage import Cost, CurvePoint, Task, cost_of
@@ -25,15 +27,23 @@ class Explorer:
     """Runs a policy whose weights change under it; `cost` and `curve` grow with every call.
 
     `modules` are the program's, None where there is no program; of them those in `untrained` are
-    frozen, or answered by another model.
+    frozen, or answered by another model. The first of `actors` is the policy itself; the others,
+    its teachers, share the rollouts of each example with it.
     """
 
     def __init__(
-        self, task: Task, policy: Policy, model: LanguageModel, *, config: GrpoConfig, seed: int
+        self,
+        task: Task,
+        policy: Policy,
+        actors: Sequence[Actor],
+        *,
+        config: GrpoConfig,
+        seed: int,
+        processes: Processes = ALONE,
     ) -> None:
         self.cost, self.curve = Cost(), list[CurvePoint]()
-        self._task, self._policy, self._model = task, policy, model
-        self._config, self._seed = config, seed
+        self._task, self._actors = task, actors
+        self._config, self._seed, self._processes = config, seed, processes
         self.untrained = frozenset({*config.lora.frozen, *policy.models})
         self._train_ids, self.modules = _examine(task, "train")
         watch = config.watch
@@ -47,27 +57,37 @@ class Explorer:
         requests = requests_for(
             ids, repeats=config.rollouts, seed=derive_seed(self._seed, "rollouts", step)
         )
-        return self._run("train", requests, step)
+        return self._run("train", requests, step, self._actors)
+
+    def is_taught(self, run: int) -> bool:
+        """Whether a run of a step, by its position, was drawn by a teacher."""
+        return bool(self._turn(run, self._actors))
 
     def validate(self, step: int) -> float:
         """Evaluate after `step` steps as training samples; gives the mean score."""
         requests = requests_for(
             self._val_ids, repeats=1, seed=derive_seed(self._seed, "validation")
         )
-        self._run("val", requests, step)
+        self._run("val", requests, step, self._actors[:1])
         return self.curve[-1].score
 
-    def _run(self, split: str, requests: Sequence[RolloutRequest], step: int) -> list[Episode]:
+    def _run(
+        self, split: str, requests: Sequence[RolloutRequest], step: int, actors: Sequence[Actor]
+    ) -> list[Episode]:
         started = time.perf_counter()
-        episodes = roll_out(
-            lambda: self._task.make(split),
-            self._model,
-            self._policy.prompts,
-            requests,
-            sampling=Sampling(self._config.temperature, self._config.max_completion_length),
-        )
+        mine = self._processes.share(range(len(requests)))
+
+        def draw() -> list[Episode]:
+            found: dict[int, Episode] = {}
+            for turn, actor in enumerate(actors):
+                places = [place for place in mine if self._turn(place, actors) == turn]
+                asked = [requests[place] for place in places]
+                found |= zip(places, self._roll_out(split, actor, asked), strict=True)
+            return [found[place] for place in mine]
+
+        episodes = self._processes.collect(draw)
         self.cost += cost_of(episodes, time.perf_counter() - started)
-        score = mean_score(episodes)
+        score = mean_score([e for run, e in enumerate(episodes) if not self._turn(run, actors)])
         faults = [episode.fault for episode in episodes if episode.score is None]
         if score is None or (split == "val" and faults):
             raise ServiceFault(
@@ -76,6 +96,21 @@ class Explorer:
             )
         self.curve.append(CurvePoint(step, self.cost.rollouts, score, split))
         return episodes
+
+    def _turn(self, run: int, actors: Sequence[Actor]) -> int:
+        """Say which of the actors draws a run: they take turns over those of an example."""
+        return run % self._config.rollouts % len(actors)
+
+    def _roll_out(
+        self, split: str, actor: Actor, requests: Sequence[RolloutRequest]
+    ) -> list[Episode]:
+        return roll_out(
+            lambda: self._task.make(split),
+            actor.model,
+            actor.prompts,
+            requests,
+            sampling=Sampling(self._config.temperature, self._config.max_completion_length),
+        )
 
 
 def _examine(task: Task, split: str) -> tuple[Sequence[str], frozenset[str] | None]:

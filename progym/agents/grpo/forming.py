@@ -9,10 +9,10 @@ from typing import cast
 import numpy as np
 
 from progym.agents.grpo.advantages import group_advantages
-from progym.agents.grpo.config import GroupRules, pick
 from progym.agents.grpo.credit import CREDITS, FAILED_RUNS, UNREADABLE
 from progym.agents.grpo.grouping import GROUPINGS, Group, Run
 from progym.agents.grpo.padding import PADDINGS, Member
+from progym.agents.grpo.rules import GroupRules, pick
 from progym.agents.grpo.selection import SELECTIONS
 from progym.envs.module import StepType
 from progym.envs.records import Episode

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from progym.agents.processes import Processes
 from progym.envs.errors import TrainingDiverged
 
 
@@ -18,13 +19,21 @@ def check_gradients(model: Any, step: int) -> None:
             raise diverged("A gradient", float("nan"), step)
 
 
-def norm_of_change(weights: Sequence[torch.Tensor], before: Sequence[torch.Tensor | None]) -> float:
-    """Give the norm of what was added to gradients; None stands for one that was not there."""
-    squares = [
-        (p.grad if old is None else p.grad - old).double().square().sum()
-        for p, old in zip(weights, before, strict=True)
-        if p.grad is not None
-    ]
+def share_change(
+    weights: Sequence[torch.Tensor], before: Sequence[torch.Tensor | None], processes: Processes
+) -> float:
+    """Make everybody's what was added to gradients since `before`, and give its norm.
+
+    None stands for a gradient that was not there; a weight has one in all processes or in none.
+    """
+    pairs = zip(weights, before, strict=True)
+    moved = [(weight, weight.grad, old) for weight, old in pairs if weight.grad is not None]
+    changes = [grad if old is None else grad - old for _, grad, old in moved]
+    if processes.world_size > 1:
+        processes.add_up(changes)
+        for (weight, _, old), change in zip(moved, changes, strict=True):
+            weight.grad = change if old is None else old + change
+    squares = [change.double().square().sum() for change in changes]
     return math.sqrt(torch.stack(squares).sum().item()) if squares else 0.0
 
 

@@ -32,6 +32,7 @@ from progym.agents.grpo.recording import StepRecord, StepRecords
 from progym.agents.grpo.trainer import GroupTrainer
 from progym.agents.grpo.trl_settings import own_generators, trl_config
 from progym.agents.models.transformers_lm import TransformersModel
+from progym.agents.processes import ALONE, Processes
 from progym.agents.seeding import derive_seed
 from progym.agents.stage import Report
 from progym.envs.errors import ProgymError
@@ -55,16 +56,17 @@ class Learner(TrainerCallback):
         folder: Path,
         seed: int,
         report: Report,
+        processes: Processes = ALONE,
     ) -> None:
         self._explorer, self._config, self._seed = explorer, config, seed
-        self._report, self._path = report, folder / CHECKPOINT
+        self._report, self._path, self._processes = report, folder / CHECKPOINT, processes
         self._started = time.perf_counter()
         self._resumed = load_checkpoint(self._path)
         self._best = self._resumed.best if self._resumed else None
         self._done = self._resumed.step if self._resumed else 0
         if self._resumed:
             explorer.cost, explorer.curve = self._resumed.cost, list(self._resumed.curve)
-        self._records = StepRecords(folder, self._resumed)
+        self._records = StepRecords(folder, self._resumed) if processes.leads else None
         self._step = StepRecord(self._done)
         self.adapting = prepare_adapters(
             model, config.lora, modules=explorer.modules, untrained=explorer.untrained, seed=seed
@@ -87,6 +89,8 @@ class Learner(TrainerCallback):
                 callbacks=[self],
                 first_step=self._done,
                 max_loss=config.watch.max_loss,
+                importance_sampling_cap=config.teaching.importance_sampling_cap,
+                processes=self._processes,
             )
 
     @property
@@ -122,11 +126,13 @@ class Learner(TrainerCallback):
             rules=config.groups,
             frozen=self._explorer.untrained,
         )
-        rows = make_rows(formed.groups, loss_type=config.loss_type)
+        rows = make_rows(
+            formed.groups, loss_type=config.loss_type, is_taught=self._explorer.is_taught
+        )
         batch = make_batch(rows, beta=config.beta)
         self._step.describe(episodes, formed, rows=len(rows), trained=len(batch.rows))
         every = config.watch.record_every
-        if every and (step % every == 0 or step == config.max_steps - 1):
+        if self._records and every and (step % every == 0 or step == config.max_steps - 1):
             self._records.keep_runs(step, episodes, formed)
         # What the update draws (dropout, TRL's shuffle) comes from the seed, not the process.
         torch.manual_seed(derive_seed(self._seed, "update", step))
@@ -173,9 +179,13 @@ class Learner(TrainerCallback):
             self._best = Best(step, score, take_weights(self._trained))
         else:
             self._best = Best(best.step, best.score, best.weights, best.waited + 1)
-        self._records.note({"step": step, "split": "val", "score": score, "best": self._best.step})
+        if self._records:
+            line = {"step": step, "split": "val", "score": score, "best": self._best.step}
+            self._records.note(line)
 
     def _save(self, step: int, optimizer: Any) -> None:
+        if self._records is None:
+            return
         explorer = self._explorer
         save_checkpoint(
             self._path,
@@ -194,6 +204,7 @@ class Learner(TrainerCallback):
 
     def _write_record(self, values: dict[str, Any]) -> None:
         trainer = self._trainer
-        self._records.write(
-            self._step, values, trainer.token_sums, trainer.step_types, trainer.grad_norms
-        )
+        if self._records:
+            self._records.write(
+                self._step, values, trainer.token_sums, trainer.step_types, trainer.grad_norms
+            )

@@ -81,6 +81,20 @@ def can_pack(model: Model, config: Any) -> bool:
     return bool((together - alone).abs().max() <= max(tolerance, 1e-4))
 
 
+def unpad_rows(
+    ids: torch.Tensor, mask: torch.Tensor, prompt_width: int
+) -> list[tuple[list[int], list[int]]]:
+    """Give prompt and completion ids of padded rows, of which `prompt_width` columns are prompt."""
+    rows: list[tuple[list[int], list[int]]] = []
+    of_rows = cast("list[list[int]]", ids.tolist())
+    masks = cast("list[list[int]]", mask.tolist())
+    for tokens, kept in zip(of_rows, masks, strict=True):
+        places = [place for place, keep in enumerate(kept) if keep]
+        prompt = [tokens[place] for place in places if place < prompt_width]
+        rows.append((prompt, [tokens[place] for place in places if place >= prompt_width]))
+    return rows
+
+
 def _targets(
     rows: Rows, entries: list[tuple[int, list[int]]], width: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

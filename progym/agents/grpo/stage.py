@@ -16,6 +16,7 @@ from progym.agents.grpo.config import GrpoConfig
 from progym.agents.identity import claim_folder
 from progym.agents.models import load_trainable
 from progym.agents.policy import Policy
+from progym.agents.processes import join_processes
 from progym.agents.stage import Cost, CurvePoint, Report, StageResult, Task
 from progym.agents.storage import read_json, write_json
 from progym.envs.errors import BadData, MissingExtra
@@ -44,45 +45,63 @@ class MmGrpo:
                 adapter is written.
             BadData: The folder's checkpoint is corrupt.
         """
-        identity = claim_folder(
-            folder, self.name, config=self.config, policy=policy, task=task, seed=seed
-        )
-        finished = _read(folder, policy)
+        processes = join_processes()
+        values: Any = {"config": self.config, "policy": policy, "task": task, "seed": seed}
+        identity = processes.first(lambda: claim_folder(folder, self.name, **values))
+        finished = processes.first(lambda: _read(folder, policy))
         if finished is not None:
             return finished
         learning, adapting = _import_training()
         from progym.agents.grpo.exploring import Explorer
+        from progym.agents.grpo.teaching import gather_actors
         from progym.agents.models import load_model
-        from progym.agents.models.routed import RoutedModel
 
         report(self.name, 0, self.config.max_steps)
         model = self.load(policy)
         others = {module: load_model(spec) for module, spec in policy.models.items()}
-        answering = RoutedModel(model, others) if others else model
-        explorer = Explorer(task, policy, answering, config=self.config, seed=seed)
+        actors = gather_actors(self.config.teaching.teachers, model, policy, others)
+        explorer = Explorer(
+            task, policy, actors, config=self.config, seed=seed, processes=processes
+        )
         learner = learning.Learner(
-            model, explorer, self.config, folder=folder, seed=seed, report=report
+            model,
+            explorer,
+            self.config,
+            folder=folder,
+            seed=seed,
+            report=report,
+            processes=processes,
         )
         learner.learn()
-        trained = adapting.save_trained(
-            model,
-            learner.adapting,
-            policy,
-            folder,
-            modules=explorer.modules,
-            frozen=self.config.lora.frozen,
-        )
-        cost = replace(explorer.cost, seconds=learner.seconds)
-        curve = tuple(explorer.curve)
-        values = {
-            "cost": asdict(cost),
-            "curve": [asdict(point) for point in curve],
-            "adapter": _below(folder, trained.adapter),
-            "adapters": {name: _below(folder, path) for name, path in trained.adapters.items()},
-        }
-        write_json(folder / "stage.json", {"identity": identity, **values})
-        (folder / learning.CHECKPOINT).unlink(missing_ok=True)
-        return StageResult(trained, cost, curve)
+
+        def keep() -> StageResult:
+            trained = adapting.save_trained(
+                model,
+                learner.adapting,
+                policy,
+                folder,
+                modules=explorer.modules,
+                frozen=self.config.lora.frozen,
+            )
+            cost = replace(explorer.cost, seconds=learner.seconds)
+            result = StageResult(trained, cost, tuple(explorer.curve))
+            _write(result, identity, folder)
+            (folder / learning.CHECKPOINT).unlink(missing_ok=True)
+            return result
+
+        return processes.first(keep)
+
+
+def _write(result: StageResult, identity: str, folder: Path) -> None:
+    policy = result.policy
+    values = {
+        "identity": identity,
+        "cost": asdict(result.cost),
+        "curve": [asdict(point) for point in result.curve],
+        "adapter": _below(folder, policy.adapter),
+        "adapters": {name: _below(folder, path) for name, path in policy.adapters.items()},
+    }
+    write_json(folder / "stage.json", values)
 
 
 def _below(folder: Path, path: Path | None) -> str | None:

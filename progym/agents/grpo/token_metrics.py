@@ -65,6 +65,15 @@ def measure_tokens(
     return found
 
 
+def add_sums(parts: Sequence[Mapping[int, TokenSums]]) -> dict[int, TokenSums]:
+    """Add up what several processes measured, by step type."""
+    found: dict[int, TokenSums] = {}
+    for part in parts:
+        for where, one in part.items():
+            found[where] = found[where] + one if where in found else one
+    return found
+
+
 def by_module(
     sums: Mapping[int, TokenSums], step_types: Sequence[StepType]
 ) -> dict[str, TokenSums]:

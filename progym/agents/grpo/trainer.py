@@ -1,41 +1,49 @@
-"""TRL's GRPOTrainer with our groups in: its losses, reference model, optimizer and logging stay.
+"""The trainer of groups: a step's rows of all modules, one loss, one update.
 
 TRL asks once a step for completions; here that runs episodes and gives rows of any number instead.
-A step is one micro-batch to TRL, so its losses need no correction for splitting; memory is bounded
-where packed rows are scored, while padded ones all go through the model at once. Importing this
-takes seconds (TRL).
+A step is one micro-batch to TRL, so its losses need no correction for splitting.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any, cast
 
 import torch
-from datasets import Dataset
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import PrinterCallback, TrainerCallback
+from transformers import TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig as TrlConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from progym.agents.grpo.adapting import Adapting
-from progym.agents.grpo.batch import Batch, Tensors, split_by_module, to_tensors
+from progym.agents.grpo.batch import (
+    Batch,
+    Tensors,
+    select_rows,
+    share_rows,
+    split_by_module,
+    to_tensors,
+)
 from progym.agents.grpo.config import LossType
-from progym.agents.grpo.gradients import diverged, norm_of_change
-from progym.agents.grpo.scoring import can_pack, score_rows
-from progym.agents.grpo.token_metrics import TokenSums, clip_limits, measure_tokens, pool_logged
+from progym.agents.grpo.gradients import diverged, share_change
+from progym.agents.grpo.off_policy import weigh_tokens
+from progym.agents.grpo.packed_trainer import PackedTrainer
+from progym.agents.grpo.token_metrics import (
+    TokenSums,
+    add_sums,
+    clip_limits,
+    measure_tokens,
+    pool_logged,
+)
 from progym.agents.models.adapters import adapter_in_use
+from progym.agents.processes import ALONE, Processes
 from progym.envs.module import StepType
-
-logger = logging.getLogger(__name__)
 
 MakeBatch = Callable[[int], Batch]
 """Runs the episodes of a step, counted from 0, with the current weights, and gives its rows."""
 
 
-class GroupTrainer(GRPOTrainer):
+class GroupTrainer(PackedTrainer):
     """Trains on the rows that `make_batch` gives, one optimizer step (or num_iterations) on each.
 
     Args:
@@ -47,6 +55,8 @@ class GroupTrainer(GRPOTrainer):
         callbacks: TRL's callbacks.
         first_step: The step that `args` begins with, of a run that goes on.
         max_loss: A loss beyond it raises TrainingDiverged.
+        importance_sampling_cap: The largest weight of a token that a teacher drew.
+        processes: Those that share the rows; `make_batch` gives each of them all rows.
     """
 
     def __init__(
@@ -60,70 +70,59 @@ class GroupTrainer(GRPOTrainer):
         callbacks: Sequence[TrainerCallback] = (),
         first_step: int = 0,
         max_loss: float = math.inf,
+        importance_sampling_cap: float = math.inf,
+        processes: Processes = ALONE,
     ) -> None:
-        rows = Dataset.from_dict(
-            {"prompt": [""] * args.max_steps * (args.generation_batch_size or 1)}
-        )
-        beta, args.beta = args.beta, 0.0  # else TRL makes a reference model of its own
-        super().__init__(
-            model=model,
-            reward_funcs=_no_reward,
-            args=args,
-            train_dataset=rows,  # TRL wants enough of them; nothing reads them
-            processing_class=tokenizer,
-            callbacks=list(callbacks),
-        )
-        self.remove_callback(PrinterCallback)
-        self.beta = args.beta = beta
+        super().__init__(model, args, tokenizer, callbacks, first_step)
         self._adapting = adapting
         self._weights = list(adapting.weights(self.model).values())
         self.step_types: list[StepType] = []
         self.token_sums: dict[int, TokenSums] = {}
         self.grad_norms: dict[str, float] = {}
-        self._make_batch, self._first_step, self._max_loss = make_batch, first_step, max_loss
-        self._batch = Batch((), 0, 0)
-        self._scores: tuple[torch.Tensor, torch.Tensor] | None = None
-        self._policy = cast("Any", self.model)
+        self._make_batch, self._max_loss = make_batch, max_loss
+        self._batch, self._processes = Batch((), 0, 0), processes
+        self._cap = importance_sampling_cap
         self._pad_id: int = tokenizer.pad_token_id
-        self._packs = can_pack(self._policy, self._policy.config)
-        if not self._packs:
-            logger.warning(
-                "%s can't be packed as trees: rows are padded, which is slower.",
-                type(self._policy.get_base_model()).__name__,
-            )
-
-    @property
-    def _current_step(self) -> int:
-        return self._first_step + self.state.global_step // self.num_iterations
-
-    def _send_telemetry(self) -> None:
-        """Send nothing."""
-
-    def create_scheduler(
-        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
-    ) -> LambdaLR:
-        """Warm up to a constant rate; unlike TRL's schedules, the first update has one above 0."""
-        warm = self.args.get_warmup_steps(num_training_steps)
-        given = cast("torch.optim.Optimizer", optimizer or self.optimizer)
-        done = self._first_step * self.num_iterations
-        self.lr_scheduler = LambdaLR(given, lambda step: min(1.0, (done + step + 1) / (warm + 1)))
-        return self.lr_scheduler
 
     def _generate_and_score_completions(self, inputs: list[Any]) -> Tensors:  # noqa: ARG002
         self._policy.eval()
-        batch = self._batch = self._make_batch(self._current_step)
+        batch = self._make_batch(self._current_step)
         self._policy.train()
         adapting = self._adapting
         new = sorted({row.step_type for row in batch.rows} - set(self.step_types))
         self.step_types.extend(new)
-        tensors = to_tensors(batch, self.step_types, self._pad_id)
+        self._batch = share_rows(batch, self._processes)
+        tensors = to_tensors(self._batch, self.step_types, self._pad_id)
         tensors = {name: values.to(self.accelerator.device) for name, values in tensors.items()}
         with torch.no_grad():
             if self.num_iterations > 1:
                 tensors["old_per_token_logps"] = self._logprobs(tensors, adapting.trained_for)
             if self.beta:
                 tensors["ref_per_token_logps"] = self._logprobs(tensors, adapting.started_for)
+            if any(row.drawn_logps for row in batch.rows):
+                tensors["advantages"] = self._weigh_taught(tensors)
         return tensors
+
+    def _weigh_taught(self, tensors: Tensors) -> torch.Tensor:
+        """Give advantages by token, (B, C), corrected where a teacher drew them."""
+        drawn = {place: row.drawn_logps for place, row in enumerate(self._batch.rows)}
+        taught = [place for place, logps in drawn.items() if logps]
+        student = torch.zeros(0, 0)
+        if taught:
+            student = self._logprobs(select_rows(tensors, taught), self._adapting.trained_for)
+        advantages, weights = weigh_tokens(
+            tensors["advantages"],
+            student,
+            [drawn[place] for place in taught],
+            taught=taught,
+            width=tensors["completion_ids"].size(1),
+            cap=self._cap,
+        )
+        everywhere = self._processes.collect(lambda: weights)
+        logged = cast("dict[str, list[float]]", cast("Any", self)._metrics["train"])
+        for name, value in (("min", min), ("mean", fmean), ("max", max)):
+            logged[f"sampling/importance_sampling_ratio/{name}"].append(value(everywhere))
+        return advantages
 
     def _logprobs(self, tensors: Tensors, adapter_for: Callable[[str], str | None]) -> torch.Tensor:
         """Score all rows, each module's with its adapter; (B, C)."""
@@ -138,87 +137,50 @@ class GroupTrainer(GRPOTrainer):
             found[rows, :width] = scored[0]
         return found
 
-    def _go_backward(self, loss: torch.Tensor) -> None:
-        if not abs(loss.item()) <= self._max_loss:  # nor NaN
-            raise diverged("The loss", loss.item(), self._current_step)
+    def _go_backward(self, loss: torch.Tensor) -> float:
+        """Go backward from a module's loss, and give that of all processes."""
+        whole = loss.detach().clone()
+        self._processes.add_up([whole])
+        if not abs(whole.item()) <= self._max_loss:  # nor NaN
+            raise diverged("The loss", whole.item(), self._current_step)
         cast("Any", self).accelerator.backward(loss)
+        return whole.item()
 
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        if not attention_mask[:, -logits_to_keep:].any():
-            blank = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
-            # Joined to the weights, so that a step without rows has gradients: zeros, like TRL.
-            idle = sum(p.sum() for p in self._weights)
-            return blank + 0.0 * idle, blank, None
-        if not self._packs:
-            padded = cast("Any", super()._get_per_token_logps_and_entropies)
-            found = padded(model, input_ids, attention_mask, logits_to_keep, **kwargs)
-            self._scores = (found[0], found[1]) if found[1] is not None else None
-            return found
-        rows = _unpad(input_ids, attention_mask, input_ids.size(1) - logits_to_keep)
-        with self.accelerator.autocast():
-            scores = score_rows(
-                model,
-                rows,
-                width=logits_to_keep,
-                temperature=self.temperature,
-                config=self._policy.config,
-            )
-        self._scores = (scores.logprobs, scores.entropies)
-        return scores.logprobs, scores.entropies, None
-
-    def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:
+    def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:  # noqa: ARG002
         """Go backward module by module, so that each one's gradient is known; gives the sum.
 
-        What is returned has a gradient of zeros: TRL's own backward pass adds nothing.
+        Processes add up gradients here: the policy is scored without what TRL wraps around it. What
+        is returned has a gradient of zeros: TRL's own backward pass adds nothing.
         """
         limits = clip_limits(self.epsilon_low, self.epsilon_high, self.loss_type)
         logged = cast("dict[str, list[float]]", cast("Any", self)._metrics["train"])
         before_all = {name: len(values) for name, values in logged.items()}
-        self.token_sums, self.grad_norms = {}, {}
-        total, tokens = torch.zeros((), device=inputs["advantages"].device), list[float]()
+        self.grad_norms, sums = {}, dict[int, TokenSums]()
+        total, tokens = 0.0, list[float]()
         for module, _, part in split_by_module(inputs, self.step_types):
             mask = part["completion_mask"]
             tokens.append(mask.sum().item())
-            rows = len(mask) if tokens[-1] else 0
-            scale = self._batch.loss_scale(cast("LossType", self.loss_type), rows, int(tokens[-1]))
+            scale = self._batch.loss_scale(
+                cast("LossType", self.loss_type), len(mask), int(tokens[-1])
+            )
             self._scores = None
             for parameter in self._weights:  # switching adapters freezes those that are not in use
                 parameter.requires_grad_()
             grads = [None if p.grad is None else p.grad.clone() for p in self._weights]
             with adapter_in_use(self._policy, self._adapting.trained_for(module)):
-                loss = cast("torch.Tensor", super()._compute_loss(model, part)) * scale
-                self._go_backward(loss)
-            total = total + loss.detach()
+                loss = cast("torch.Tensor", super()._compute_loss(self._policy, part)) * scale
+                total += self._go_backward(loss)
+            norm = share_change(self._weights, grads, self._processes)
             scores = cast("tuple[torch.Tensor, torch.Tensor] | None", self._scores)
             if scores is not None:
-                self.grad_norms[module] = norm_of_change(self._weights, grads)
-                self.token_sums |= measure_tokens(part, *scores, limits=limits)
-        pool_logged(logged, before_all, tokens)
+                sums |= measure_tokens(part, *scores, limits=limits)
+            if module:
+                self.grad_norms[module] = norm
+        everywhere = torch.tensor(tokens)
+        self._processes.add_up([everywhere])
+        pool_logged(logged, before_all, cast("list[float]", everywhere.tolist()))
+        self.token_sums = add_sums(self._processes.collect(lambda: [sums]))
         for parameter in self._weights:
             parameter.requires_grad_()
-        return total + 0.0 * self._weights[0].sum()
-
-
-def _unpad(
-    ids: torch.Tensor, mask: torch.Tensor, prompt_width: int
-) -> list[tuple[list[int], list[int]]]:
-    rows: list[tuple[list[int], list[int]]] = []
-    of_rows = cast("list[list[int]]", ids.tolist())
-    masks = cast("list[list[int]]", mask.tolist())
-    for tokens, kept in zip(of_rows, masks, strict=True):
-        places = [place for place, keep in enumerate(kept) if keep]
-        prompt = [tokens[place] for place in places if place < prompt_width]
-        rows.append((prompt, [tokens[place] for place in places if place >= prompt_width]))
-    return rows
-
-
-def _no_reward(completions: list[Any], **_: Any) -> list[float | None]:
-    """TRL wants a reward function; rewards come with the episodes."""
-    return [0.0] * len(completions)
+        idle = next(p for p in self._weights if p.grad is not None).sum()
+        return total + 0.0 * idle

@@ -51,6 +51,8 @@ def trl_config(
             max_completion_length=config.max_completion_length,
             seed=derive_seed(seed, "trl") % 2**31,
             use_cpu=on_cpu,
+            # Given where there is no group of processes, it fails.
+            ddp_backend="gloo" if on_cpu and torch.distributed.is_initialized() else None,
             bf16=False,
             gradient_checkpointing=False,
             logging_steps=1,

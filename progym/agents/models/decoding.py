@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from progym.agents.model import Sampling
-from progym.agents.models.prefill import Prefilled, Row, prefill, run_model
+from progym.agents.models.prefill import Keep, Prefilled, Row, keep_nothing, prefill, run_model
 from progym.agents.models.shared_attention import Segment, sharing
 from progym.envs.errors import BadValue
 
@@ -30,15 +30,30 @@ class Sampled:
 
 @torch.inference_mode()
 def sample(
-    model: Any, rows: Sequence[Row], sampling: Sampling, *, eos_ids: frozenset[int], max_tokens: int
+    model: Any,
+    rows: Sequence[Row],
+    sampling: Sampling,
+    *,
+    eos_ids: frozenset[int],
+    max_tokens: int,
+    keep: Keep = keep_nothing,
 ) -> list[Sampled]:
-    """Draw a completion for every row; `max_tokens` bounds the cache of one batch, in tokens."""
+    """Draw a completion for every row.
+
+    Args:
+        model: A causal LM.
+        rows: What to complete.
+        sampling: How.
+        eos_ids: Tokens that end a completion.
+        max_tokens: The most tokens in the cache of one batch.
+        keep: Keeps what prompts begin with from one batch to the next.
+    """
     results = [Sampled() for _ in rows]
     room = sampling.max_completion_length
     with sharing(model) as share:
         for batch in _split(rows, room, max_tokens):
             chosen = [rows[i] for i in batch]
-            state = _State(chosen, prefill(model, chosen, room, share=share), room)
+            state = _State(chosen, prefill(model, chosen, room, share=share, keep=keep), room)
             _decode(model, state, sampling, eos_ids, [results[i] for i in batch])
     return results
 
@@ -133,14 +148,14 @@ def _decode(
 def _choose(
     logits: torch.Tensor, uniforms: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pick a token for each row; gives ids and log-probabilities at temperature 1, (rows,)."""
-    logprobs = logits.log_softmax(-1)
+    """Pick a token for each row; gives ids and log-probabilities, (rows,)."""
+    scaled = logits if temperature in (0, 1) else logits / temperature
+    logprobs = scaled.log_softmax(-1)
     if temperature == 0:
         tokens = logits.argmax(-1)
     else:
-        scaled = logprobs if temperature == 1 else (logits / temperature).log_softmax(-1)
         # torch.multinomial is 15 times slower and draws from a global stream.
-        cumulative = scaled.exp().cumsum(-1, dtype=torch.float64)
+        cumulative = logprobs.exp().cumsum(-1, dtype=torch.float64)
         points = uniforms[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, points, right=True)[:, 0]
         tokens = tokens.clamp_(max=logits.shape[1] - 1)

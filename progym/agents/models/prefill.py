@@ -7,7 +7,7 @@ is shared changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from transformers import Cache, DynamicCache
 
 from progym.agents.models.kv_buffer import KVBuffer, contents_of
-from progym.agents.models.shared_attention import Segment, Shared
+from progym.agents.models.shared_attention import KeysValues, Segment, Shared
 
 _TOKENS = 4096
 """Prompt tokens computed at once; more gains nothing and costs memory."""
@@ -23,6 +23,14 @@ _SHORTEST_PREFIX = 16
 """Tokens that must be shared before a pass of their own pays."""
 
 Prompt = tuple[int, ...]
+Layers = list[KeysValues]
+Keep = Callable[[Prompt, Callable[[], Layers]], Layers]
+"""Gives what it has kept for some tokens, or computes it."""
+
+
+def keep_nothing(tokens: Prompt, compute: Callable[[], Layers]) -> Layers:  # noqa: ARG001
+    """Compute it anew."""
+    return compute()
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,8 @@ class Row:
     prompt: Prompt
     head: Hashable
     seed: int
+    head_ids: Prompt = ()
+    """What every prompt with this head begins with, whatever the batch; empty if not known."""
 
 
 @dataclass
@@ -45,10 +55,13 @@ class Prefilled:
     columns: int  # columns in use
 
 
-def prefill(model: Any, rows: Sequence[Row], room: int, *, share: bool) -> Prefilled:
+def prefill(
+    model: Any, rows: Sequence[Row], room: int, *, share: bool, keep: Keep = keep_nothing
+) -> Prefilled:
     """Compute the prompts of rows, of which those with equal heads stand together."""
     groups = list(_by_head(rows))
-    shared = [_common_prefix(list(group)) if share else 0 for group in groups]
+    heads = {row.head: row.head_ids for row in rows}
+    shared = [common_prefix(list(group)) if share else 0 for group in groups]
     columns = max(
         max(map(len, group)) - length for group, length in zip(groups, shared, strict=True)
     )
@@ -57,8 +70,8 @@ def prefill(model: Any, rows: Sequence[Row], room: int, *, share: bool) -> Prefi
     mask[:, columns:] = True
     logits: torch.Tensor | None = None
     segments: list[Segment] = []
-    for group, length in zip(groups, shared, strict=True):
-        prefix = _prefill_prefix(model, next(iter(group))[:length]) if length else None
+    for group, length, head in zip(groups, shared, heads.values(), strict=True):
+        prefix = _prefill_prefix(model, next(iter(group))[:length], head, keep) if length else None
         segments.append(Segment(sum(map(len, group.values())), prefix))
         for chunk in _chunks(list(group), length):
             own = _prefill_chunk(model, chunk, length, prefix, share=share)
@@ -114,7 +127,7 @@ def _by_head(rows: Sequence[Row]) -> Iterator[dict[Prompt, list[int]]]:
     yield from heads.values()
 
 
-def _common_prefix(prompts: Sequence[Prompt]) -> int:
+def common_prefix(prompts: Sequence[Prompt]) -> int:
     """Count the tokens all prompts begin with, leaving each at least one; 0 if it would not pay."""
     first, last = min(prompts), max(prompts)  # what these two share, all share
     most = min(map(len, prompts)) - 1
@@ -128,12 +141,27 @@ def _chunks(prompts: list[Prompt], shared: int) -> Iterator[list[Prompt]]:
         yield prompts[start : start + size]
 
 
-def _prefill_prefix(model: Any, prefix: Prompt) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    ids = torch.tensor([prefix], device=model.device)
-    positions = torch.arange(len(prefix), device=model.device)[None]
+def _prefill_prefix(model: Any, prefix: Prompt, head: Prompt, keep: Keep) -> Layers:
+    """Compute what a batch's prompts share: the head, which is kept, and what comes after it."""
+    if not 0 < len(head) <= len(prefix):
+        return _extend(model, prefix, 0, None)
+    layers = keep(head, lambda: _extend(model, head, 0, None))
+    if len(head) == len(prefix):
+        return layers
+    more = _extend(model, prefix, len(head), layers)
+    return [
+        (torch.cat([keys, more_keys], 2), torch.cat([values, more_values], 2))
+        for (keys, values), (more_keys, more_values) in zip(layers, more, strict=True)
+    ]
+
+
+def _extend(model: Any, prefix: Prompt, start: int, before: Layers | None) -> Layers:
+    """Compute the keys and values of a prefix's tokens from `start` on, given those before."""
+    ids = torch.tensor([prefix[start:]], device=model.device)
+    positions = torch.arange(start, len(prefix), device=model.device)[None]
     cache = DynamicCache()
     mask = torch.ones_like(ids, dtype=torch.bool)
-    run_model(model, ids, positions, cache, mask=mask, segments=[Segment(1, None)])
+    run_model(model, ids, positions, cache, mask=mask, segments=[Segment(1, before)])
     return contents_of(cache)
 
 
@@ -150,7 +178,7 @@ def _prefill_chunk(
     model: Any,
     prompts: Sequence[Prompt],
     shared: int,
-    prefix: list[tuple[torch.Tensor, torch.Tensor]] | None,
+    prefix: Layers | None,
     *,
     share: bool,
 ) -> _Own:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
-from progym.agents.model import GenerationRequest, LanguageModel, Sampling
+from progym.agents.model import GenerationRequest, LanguageModel, Sampling, StandingModel
 from progym.envs.errors import PromptTooLong
 from progym.envs.records import Completion
 
@@ -21,6 +22,15 @@ class RoutedModel:
         self._main, self._others = main, others
         also = sorted({model.name for model in others.values()})
         self.name = " + ".join([main.name, *also])
+
+    @contextmanager
+    def standing(self) -> Generator[None]:
+        """Promise that no weight of any of the models changes until this ends."""
+        with ExitStack() as stack:
+            for model in (self._main, *self._others.values()):
+                if isinstance(model, StandingModel):
+                    stack.enter_context(model.standing())
+            yield
 
     def generate(
         self, requests: Sequence[GenerationRequest], sampling: Sampling

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from peft import PeftModel
@@ -11,7 +13,8 @@ from peft import PeftModel
 from progym.agents.model import GenerationRequest, Sampling
 from progym.agents.models.adapters import SHARED, adapter_in_use
 from progym.agents.models.decoding import Sampled, sample
-from progym.agents.models.prefill import Row
+from progym.agents.models.prefill import Row, common_prefix, keep_nothing
+from progym.agents.models.prefix_cache import PrefixCache
 from progym.envs.errors import BadData, PromptTooLong
 from progym.envs.records import Completion
 from progym.envs.rendering import Message
@@ -57,6 +60,7 @@ class TransformersModel:
         config = model.config.get_text_config()
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.eos_ids = _eos_ids(model, tokenizer)
+        self._prefixes: PrefixCache | None = None
         self._max_tokens = _CACHE_BYTES // _bytes_per_token(model, config)
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
@@ -65,13 +69,51 @@ class TransformersModel:
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=False
         )
 
+    def rows(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Row]:
+        """Encode the requests' prompts; raises PromptTooLong where one does not fit the context."""
+        encoded: dict[Hashable, tuple[int, ...]] = {}
+        rows: list[Row] = []
+        heads: dict[Hashable, tuple[int, ...]] = {}
+        too_long: list[int] = []
+        room = (self.context_length or sys.maxsize) - sampling.max_completion_length
+        for position, request in enumerate(requests):
+            key = tuple((message["role"], message["content"]) for message in request.messages)
+            prompt = encoded.get(key)
+            if prompt is None:
+                prompt = encoded[key] = tuple(self.encode(request.messages))
+            if len(prompt) > room:
+                too_long.append(position)
+            head, last = key[:-1], request.messages[-1]
+            if head not in heads:
+                heads[head] = self._head_ids(request.messages[:-1], last["role"])
+            known = heads[head] if prompt[: len(heads[head])] == heads[head] else ()
+            rows.append(Row(prompt, head, request.seed, known))
+        if too_long:
+            raise PromptTooLong(
+                f"A prompt of {len(rows[too_long[0]].prompt)} tokens and up to "
+                f"{sampling.max_completion_length} new ones do not fit the context of {self.name}, "
+                f"{self.context_length} tokens. Use fewer or shorter demos, a smaller "
+                "max_completion_length or another model.",
+                too_long,
+            )
+        return rows
+
+    @contextmanager
+    def standing(self) -> Generator[None]:
+        """Promise that no weight changes until this ends: what prompts share is computed once."""
+        before, self._prefixes = self._prefixes, PrefixCache()
+        try:
+            yield
+        finally:
+            self._prefixes = before
+
     def generate(
         self, requests: Sequence[GenerationRequest], sampling: Sampling
     ) -> list[Completion]:
         """Complete every request; raises PromptTooLong where one does not fit the context."""
         if not requests:
             return []
-        rows = self._rows(requests, sampling)
+        rows = self.rows(requests, sampling)
         training = self.model.training
         self.model.eval()
         try:
@@ -99,32 +141,17 @@ class TransformersModel:
                     sampling,
                     eos_ids=self.eos_ids,
                     max_tokens=self._max_tokens,
+                    keep=partial(self._prefixes.get, adapter) if self._prefixes else keep_nothing,
                 )
             results |= zip(chosen, sampled, strict=True)
         return [results[place] for place in range(len(rows))]
 
-    def _rows(self, requests: Sequence[GenerationRequest], sampling: Sampling) -> list[Row]:
-        encoded: dict[Hashable, tuple[int, ...]] = {}
-        rows: list[Row] = []
-        too_long: list[int] = []
-        room = (self.context_length or sys.maxsize) - sampling.max_completion_length
-        for position, request in enumerate(requests):
-            key = tuple((message["role"], message["content"]) for message in request.messages)
-            prompt = encoded.get(key)
-            if prompt is None:
-                prompt = encoded[key] = tuple(self.encode(request.messages))
-            if len(prompt) > room:
-                too_long.append(position)
-            rows.append(Row(prompt, key[:-1], request.seed))
-        if too_long:
-            raise PromptTooLong(
-                f"A prompt of {len(rows[too_long[0]].prompt)} tokens and up to "
-                f"{sampling.max_completion_length} new ones do not fit the context of {self.name}, "
-                f"{self.context_length} tokens. Use fewer or shorter demos, a smaller "
-                "max_completion_length or another model.",
-                too_long,
-            )
-        return rows
+    def _head_ids(self, head: Sequence[Message], role: str) -> tuple[int, ...]:
+        """Give the tokens that all prompts with these messages before the last begin with."""
+        probes = [
+            tuple(self.encode([*head, Message(role=role, content=text)])) for text in ("a", "[")
+        ]
+        return probes[0][: common_prefix(probes)]
 
     def _complete(self, request: GenerationRequest, row: Row, result: Sampled) -> Completion:
         written = result.token_ids[:-1] if result.ended else result.token_ids
