@@ -15,7 +15,7 @@ RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint types tiny wheel
+.PHONY: help setup demo test bench growth lint types tiny wheel
 
 help:  ## Say what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
@@ -28,8 +28,11 @@ demo: $(RUN_STAMP)  ## Compare four strategies on three environments (15 minutes
 test: $(DEV_STAMP)  ## Run the tests, but not those marked slow, gpu or real
 	$(BIN)/python -m pytest -m "not slow and not gpu and not real"
 
-bench: $(DEV_STAMP)  ## Measure speed, against dspy in the same process
+bench: $(DEV_STAMP)  ## Measure speed, against dspy and TRL in the same process (SmolLM2, if installed, takes an hour)
 	$(BIN)/python -m pytest tests/speed --benchmark-enable --benchmark-only -s
+
+growth: $(DEV_STAMP)  ## Draw how speed against TRL grows with runs, prompt length and demos
+	$(BIN)/python tests/speed/growth_against_trl.py docs/growth.svg
 
 lint: $(DEV_STAMP)  ## Check style, format and the one-way imports
 	$(BIN)/ruff check .

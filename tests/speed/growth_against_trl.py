@@ -1,0 +1,87 @@
+"""Draw how the ratio to TRL grows with runs, prompt length and demos: `make growth`.
+
+Every point is one turn of the tiny LM, in CPU seconds of one thread; equality is held as in the
+bench. Writes an SVG; takes about half an hour.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = os.environ["HF_HUB_OFFLINE"] = "1"  # read by trl
+
+import matplotlib as mpl
+import torch
+from grpo_sides import Ours, Theirs
+from grpo_turns import Turn, take_turns
+from grpo_workload import COMPOSED, PLAIN, RULES, Scenario, make_prompts
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from progym.benchmarks.plots import STYLE, look_of
+
+MICRO_BATCH = 4
+PARTS = ("whole", "rollout", "update")
+Points = list[tuple[float, Turn, Turn]]
+
+
+def measure(scenarios: Sequence[Scenario], folder: Path) -> Points:
+    """Take a turn of each scenario; gives the mean prompt's tokens with it."""
+    ours, theirs = Ours("tiny", folder), Theirs("tiny", folder, MICRO_BATCH)
+    points: Points = []
+    for scenario in scenarios:
+        prompts = make_prompts(scenario)
+        lengths = [len(ours.lm.encode(call)) for calls in prompts.values() for call in calls]
+        points.append((sum(lengths) / len(lengths), *take_turns(ours, theirs, prompts, [])))
+        ratio = points[-1][2].whole.seconds / points[-1][1].whole.seconds
+        print(f"{scenario}: {points[-1][0]:.0f} tokens, ratio {ratio:.1f}", flush=True)  # noqa: T201
+    return points
+
+
+def draw(axis: Axes, xs: Sequence[float], points: Points, label: str) -> None:
+    """Draw the ratio of a step and of its halves."""
+    for number, part in enumerate(PARTS):
+        look = look_of(number + 1)
+        ratios = [getattr(two, part).seconds / getattr(one, part).seconds for _, one, two in points]
+        name = "whole step" if part == "whole" else part
+        axis.plot(xs, ratios, color=look.colour, marker=look.marker, label=name)
+    axis.axhline(1, color="#1a1b1c", alpha=0.4, linewidth=0.8)
+    axis.set_xlabel(label)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.15)
+
+
+def main(path: Path) -> None:
+    torch.set_num_threads(1)
+    runs = [4, 8, 12, 16, 24]
+    demos = range(COMPOSED.demos + 1)
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        by_runs = measure([replace(COMPOSED, runs=count) for count in runs], place)
+        by_rules = measure(
+            [replace(PLAIN, rules=share * len(RULES) // 2) for share in range(0, 9, 2)], place
+        )
+        by_demos = measure([replace(PLAIN, demos=count) for count in demos], place)
+    style: Any = {**STYLE, "svg.hashsalt": "growth"}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+        axes = figure.subplots(1, 3, sharey=True)
+        draw(axes[0], runs, by_runs, "runs of each example (instruction, four demos)")
+        draw(
+            axes[1],
+            [tokens for tokens, *_ in by_rules],
+            by_rules,
+            "tokens of a prompt (longer instruction)",
+        )
+        draw(axes[2], list(demos), by_demos, "demos")
+        axes[0].set_ylabel("TRL's CPU seconds / ours")
+        axes[0].legend(loc="lower right")
+        figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
