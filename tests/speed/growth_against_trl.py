@@ -24,14 +24,13 @@ from matplotlib.figure import Figure
 
 from progym.benchmarks.plots import STYLE, look_of
 
-MICRO_BATCH = 4
 PARTS = ("whole", "rollout", "update")
 Points = list[tuple[float, Turn, Turn]]
 
 
 def measure(scenarios: Sequence[Scenario], folder: Path) -> Points:
     """Take a turn of each scenario; gives the mean prompt's tokens with it."""
-    ours, theirs = Ours("tiny", folder), Theirs("tiny", folder, MICRO_BATCH)
+    ours, theirs = Ours("tiny", folder), Theirs("tiny", folder)
     points: Points = []
     for scenario in scenarios:
         prompts = make_prompts(scenario)

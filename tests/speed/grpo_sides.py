@@ -29,6 +29,12 @@ from progym.agents.models.transformers_lm import TransformersModel
 Written = dict[str, list[tuple[list[int], list[int]]]]
 """By module, the prompt ids and the completion ids of each call."""
 
+MICRO_BATCH = 2
+"""Rows that TRL scores at once: its fastest of 1, 2, 4, 6 and 12, with the tiny LM on a CPU."""
+
+AT_ONCE, LONG, LONG_AT_ONCE = 24, 400, 12
+"""Prompts TRL completes at once, and those of 400 tokens or more: its fastest of 12, 24, 48."""
+
 CONFIG = GrpoConfig(
     num_generations=RUNS,
     beta=0.0,  # as TRL has it by default; else both would score with the reference, too
@@ -111,7 +117,7 @@ class Ours(_Side):
 class Theirs(_Side):
     """TRL's trainer as it comes, without vLLM, in micro-batches of `size` rows of one module."""
 
-    def __init__(self, spec: str, folder: Path, size: int) -> None:
+    def __init__(self, spec: str, folder: Path, size: int = MICRO_BATCH) -> None:
         self.lm = load_policy(spec)
         self._size = size
         self.trainer: Any = GRPOTrainer(
@@ -133,8 +139,11 @@ class Theirs(_Side):
         self.trainer.generation_kwargs.update(values)
         written: Written = {}
         for module, calls in prompts.items():
-            found = self.trainer._generate([list(call) for call in calls])
-            written[module] = list(zip(found[0], found[1], strict=True))
+            count = LONG_AT_ONCE if len(self.lm.encode(calls[0])) >= LONG else AT_ONCE
+            written[module] = []
+            for start in range(0, len(calls), count):
+                found = self.trainer._generate([list(c) for c in calls[start : start + count]])
+                written[module] += zip(found[0], found[1], strict=True)
         return written
 
     def backward(self, rows: Sequence[Row]) -> float:

@@ -25,8 +25,6 @@ RATIO_WANTED = {PLAIN: 3, COMPOSED: 8}
 ROUNDS = {"tiny": 3, "smollm2": 1}
 CHECKED = {"tiny": 12, "smollm2": 2}
 """Calls of each module on which both sides must agree before they are timed."""
-MICRO_BATCH = 4
-"""Rows that TRL scores at once; it is no faster with 12 or 48, and takes the more memory."""
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +45,7 @@ def test_step_against_trl(
     say: Callable[[str], None],
 ) -> None:
     try:
-        ours, theirs = Ours(model, tmp_path), Theirs(model, tmp_path, MICRO_BATCH)
+        ours, theirs = Ours(model, tmp_path), Theirs(model, tmp_path)
     except MissingExtra as error:
         pytest.skip(str(error))
     prompts = make_prompts(scenario)
