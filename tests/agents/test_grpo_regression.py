@@ -1,6 +1,7 @@
 """A failure kept: where reward says nothing about a module, credit by the run's reward ruins it."""
 
 import zlib
+from typing import Any
 
 import gymnasium
 import pytest
@@ -25,7 +26,8 @@ def toss(example, outcome):
     return Score(float(zlib.crc32(outcome["text"].encode()) % 4 == 0))
 
 
-def make_env(split="train"):
+def make_env(**kwargs: Any):
+    split = kwargs.get("split", "train")
     examples = [Example(f"{split}-{i}", {"word": f"w{i}"}, {}) for i in range(6)]
     return ProgramEnv(Program((ask, tell), talk_past), Examples.of(examples), toss, split=split)
 
