@@ -36,6 +36,9 @@ RULES = (
     "Before you end, check that each part of the form is there.",
     "A short answer that keeps to these rules is better than a long one that does not.",
     "If you are not sure whether a detail is private, leave it out.",
+    "Where a detail is needed to answer well and is private, speak of it in general.",
+    "Keep to the order of the form, and write nothing before or after it.",
+    "What a demo shows is how to answer, not what: never repeat its names or its topic.",
 )
 """What prompt search may have added to an instruction."""
 
