@@ -68,6 +68,10 @@ class Completion(str):
         self.fields = fields
         return self
 
+    def changed(self, **values: Any) -> Completion:
+        """Give a completion of the same text with some of its arguments changed."""
+        return _revive(str.__str__(self), {**self.__dict__, **values})
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_revive, (str(self), dict(self.__dict__)))
 

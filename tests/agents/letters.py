@@ -58,19 +58,14 @@ def load_fluent(policy):
     model = load_trainable(policy)
     generate = model.generate
 
+    def read(request, completion):
+        text = str(completion) or "-"
+        values: dict[str, Any] = {**vars(completion), "fields": {}}
+        values["fields"][request.call.module.outputs[0].name] = text
+        return Completion(text, **values)
+
     def fluent(requests, sampling):
-        return [
-            Completion(
-                str(c) or "-",
-                token_ids=c.token_ids,
-                logprobs=c.logprobs,
-                prompt=c.prompt,
-                prompt_ids=c.prompt_ids,
-                finish=c.finish,
-                fields={request.call.module.outputs[0].name: str(c) or "-"},
-            )
-            for request, c in zip(requests, generate(requests, sampling), strict=True)
-        ]
+        return list(map(read, requests, generate(requests, sampling)))
 
     model.generate = fluent
     return model

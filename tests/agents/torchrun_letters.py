@@ -34,7 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "trajectory": {"groups": {"grouping": "trajectory"}},
     # One module's rows are so few that a process may have none of them.
     "adapters": {"examples_per_step": 1, "num_generations": 2, "lora": {"per_module": True}},
-    "taught": {},
+    "taught": {"num_iterations": 2},
 }
 """Runs by name."""
 

@@ -68,7 +68,7 @@ def test_stages_in_common_are_computed_once(finished: Path):
     po, composed = records["po"], records["po -> mmgrpo"]
     assert composed.stages[0] == po.stages[0]
     assert len(list((finished / "stages").iterdir())) == 3
-    runs = (path.read_text() for path in finished.glob("stages/*/work/runs.txt"))
+    runs = (path.read_text() for path in finished.glob("stages/**/runs.txt"))
     assert set(runs) == {"run\n"}
     assert composed.optimization_cost.rollouts == 2 * po.optimization_cost.rollouts
 

@@ -116,16 +116,7 @@ class TaughtModel:
         rows = self._student.rows(asked, sampling)
         answers = self._teacher.generate(requests, sampling)
         return [
-            Completion(
-                str.__str__(answer),
-                token_ids=answer.token_ids,
-                logprobs=answer.logprobs,
-                prompt=request.messages,
-                prompt_ids=row.prompt,
-                usage=answer.usage,
-                finish=answer.finish,
-                fields=answer.fields,
-            )
+            answer.changed(prompt=request.messages, prompt_ids=row.prompt)
             for request, row, answer in zip(asked, rows, answers, strict=True)
         ]
 

@@ -107,8 +107,10 @@ class GroupTrainer(PackedTrainer):
         """Give advantages by token, (B, C), corrected where a teacher drew them."""
         drawn = {place: row.drawn_logps for place, row in enumerate(self._batch.rows)}
         taught = [place for place, logps in drawn.items() if logps]
-        student = torch.zeros(0, 0)
-        if taught:
+        student = tensors["advantages"].new_zeros(0, 0)
+        if "old_per_token_logps" in tensors:
+            student = tensors["old_per_token_logps"][taught]
+        elif taught:
             student = self._logprobs(select_rows(tensors, taught), self._adapting.trained_for)
         advantages, weights = weigh_tokens(
             tensors["advantages"],
