@@ -7,6 +7,7 @@ plain causal attention can't be packed; `can_pack` tells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any, cast
 import torch.utils.checkpoint
 
 from progym.agents.grpo.packing import Pack, pack
+from progym.agents.grpo.tree_attention import nodes_of, tree_attention
 
 _SQUARE = 5
 """Times hidden size: the tokens at which attention costs a pack as much as all else, on a CPU."""
@@ -48,7 +50,9 @@ def score_rows(model: Model, rows: Rows, *, width: int, temperature: float, conf
     live = LIVE_BYTES // (_ACTIVATIONS * 4 * config.num_hidden_layers * config.hidden_size)
     places: list[torch.Tensor] = []
     scored: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for packed in pack(sequences, square=_SQUARE * config.hidden_size):
+    with tree_attention(model) as takes_trees:
+        square = math.inf if takes_trees else _SQUARE * config.hidden_size
+    for packed in pack(sequences, square=square):
         entries = [(origins[index], path) for index, path in packed.paths.items()]
         nodes, labels, where = _targets(rows, entries, width)
         forward = partial(_forward, model, packed, nodes, labels, temperature)
@@ -113,27 +117,36 @@ def _targets(
 def _forward(
     model: Any, packed: Pack, nodes: torch.Tensor, labels: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    device, dtype = model.device, model.dtype
-    ends = torch.tensor(packed.ends, device=device)
-    order = torch.arange(len(packed.token_ids), device=device)
-    seen = (order[None, :] <= order[:, None]) & (order[:, None] < ends[None, :])  # (L, L)
-    mask = torch.zeros(seen.shape, dtype=dtype, device=device)
-    mask.masked_fill_(~seen, torch.finfo(dtype).min)
+    device = model.device
     distinct, inverse = cast(
         "tuple[torch.Tensor, torch.Tensor]", torch.unique(nodes.to(device), return_inverse=True)
     )
-    logits = model(
-        input_ids=torch.tensor([packed.token_ids], device=device),
-        position_ids=torch.tensor([packed.positions], device=device),
-        attention_mask=mask[None, None],
-        logits_to_keep=distinct,
-        use_cache=False,
-    ).logits[0]  # (distinct nodes, V)
+    with tree_attention(model) as takes_trees:
+        if takes_trees:
+            seen: dict[str, Any] = {"progym_tree": nodes_of(packed.ends)}
+        else:
+            seen = {"attention_mask": _mask(packed, model)}
+        logits = model(
+            input_ids=torch.tensor([packed.token_ids], device=device),
+            position_ids=torch.tensor([packed.positions], device=device),
+            logits_to_keep=distinct,
+            use_cache=False,
+            **seen,
+        ).logits[0]  # (distinct nodes, V)
     exact = torch.promote_types(logits.dtype, torch.float32)
     logprobs = torch.log_softmax(logits.to(exact) / temperature, dim=-1)
     with torch.no_grad():
         entropies = -(logprobs.exp() * logprobs).sum(-1)
     return logprobs[inverse, labels.to(device)], entropies[inverse]
+
+
+def _mask(packed: Pack, model: Any) -> torch.Tensor:
+    """Hide what is not on the way to a token; (1, 1, tokens, tokens)."""
+    ends = torch.tensor(packed.ends, device=model.device)
+    order = torch.arange(len(packed.token_ids), device=model.device)
+    seen = (order[None, :] <= order[:, None]) & (order[:, None] < ends[None, :])
+    mask = torch.zeros(seen.shape, dtype=model.dtype, device=model.device)
+    return mask.masked_fill_(~seen, torch.finfo(model.dtype).min)[None, None]
 
 
 def _scatter(

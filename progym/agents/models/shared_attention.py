@@ -49,7 +49,7 @@ def sharing(model: Any) -> Generator[bool]:
     """Let forward passes take `progym_shared`; gives False for models this does not work for."""
     config = model.config
     before = config._attn_implementation
-    if not _can_share(model):
+    if not can_share(model):
         yield False
         return
     config._attn_implementation = NAME
@@ -59,7 +59,8 @@ def sharing(model: Any) -> Generator[bool]:
         config._attn_implementation = before
 
 
-def _can_share(model: Any) -> bool:
+def can_share(model: Any) -> bool:
+    """Whether a model takes an attention function of ours, and all its layers are plain."""
     if not type(_plain(model)).is_backend_compatible():
         return False
     if model.config._attn_implementation != "sdpa":

@@ -1,0 +1,130 @@
+"""Attention in a tree equals attention under a mask that hides what is not on a token's way."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
+
+from progym.agents.grpo import scoring
+from progym.agents.grpo.packing import pack
+from progym.agents.grpo.scoring import can_pack, score_rows
+from progym.agents.grpo.tree_attention import attend, nodes_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+HEADS, KEY_HEADS, SIZE = 4, 2, 8
+sequences = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=9), min_size=1, max_size=12)
+
+
+def masked(query, key, value, ends):
+    order = torch.arange(len(ends))
+    seen = (order[None] <= order[:, None]) & (order[:, None] < torch.tensor(ends)[None])
+    key, value = (part.repeat_interleave(HEADS // KEY_HEADS, 1) for part in (key, value))
+    return scaled_dot_product_attention(query, key, value, attn_mask=seen).transpose(1, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sequences, st.integers(0, 9))
+def test_outputs_and_gradients_are_those_of_the_mask(given_sequences, seed):
+    # A common first token, so that all stand in one tree.
+    [packed] = pack([(2, *one) for one in given_sequences], square=float("inf"))
+    generator = torch.Generator().manual_seed(seed)
+    tokens = len(packed.token_ids)
+    parts = [
+        torch.randn(1, heads, tokens, SIZE, generator=generator, dtype=torch.float64)
+        for heads in (HEADS, KEY_HEADS, KEY_HEADS)
+    ]
+    for part in parts:
+        part.requires_grad_()
+    ours, _ = attend(None, *parts, None, progym_tree=nodes_of(packed.ends))
+    theirs = masked(*parts, packed.ends)
+    assert torch.allclose(ours, theirs, atol=1e-10)
+    weights = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+    for one, other in zip(
+        torch.autograd.grad(ours, parts, weights),
+        torch.autograd.grad(theirs, parts, weights),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-10)
+
+
+def test_a_node_is_a_stretch_without_a_branch():
+    [packed] = pack([(0, 1, 2, 3, 4), (0, 1, 2, 5), (0, 6)], square=float("inf"))
+    assert packed.token_ids == [0, 1, 2, 3, 4, 5, 6]
+    assert nodes_of(packed.ends) == [(0, 1, 7), (1, 3, 6), (3, 5, 5), (5, 6, 6), (6, 7, 7)]
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen2", "Qwen3"])
+@pytest.mark.parametrize("way", ["tree", "mask"])
+def test_scores_and_lora_gradients_are_those_of_padded_rows(family, way, monkeypatch):
+    """Single precision: log-probabilities within 1e-4, gradients within 1e-4 relative."""
+    model = adapted(family)
+    generator = torch.Generator().manual_seed(0)
+    head, tails = (draw(generator, n, 90) for n in (40, 24))
+    rows = [
+        (head + tails[: 4 * (i % 3)] + [i % 5], draw(generator, 3 + i % 7, 90)) for i in range(24)
+    ]
+    width = max(len(tokens) for _, tokens in rows)
+    if way == "mask":
+        monkeypatch.setattr("progym.agents.grpo.tree_attention.can_share", lambda _: False)
+    assert can_pack(model, model.config)
+    weights = torch.randn(len(rows), width, generator=generator)
+    packed = score_rows(model, rows, width=width, temperature=0.8, config=model.config).logprobs
+    ours = gradients(model, packed, weights)
+    alone = padded(model, rows, width, 0.8)
+    theirs = gradients(model, alone, weights)
+    assert (packed - alone).abs().max() <= 1e-4
+    assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
+
+
+def test_memory_is_bounded_by_computing_again(monkeypatch):
+    model = adapted("Llama")
+    rows = [([1, 2, 3, i], [4, 5, i]) for i in range(8)]
+    whole = score_rows(model, rows, width=3, temperature=1.0, config=model.config).logprobs
+    expected = gradients(model, whole, torch.ones_like(whole))
+    monkeypatch.setattr(scoring, "LIVE_BYTES", 0)
+    again = score_rows(model, rows, width=3, temperature=1.0, config=model.config).logprobs
+    assert torch.equal(gradients(model, again, torch.ones_like(again)), expected)
+
+
+def adapted(family):
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=90,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{family}ForCausalLM")(config)
+        lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+        return get_peft_model(model, lora).eval()
+
+
+def draw(generator, count, vocabulary):
+    return torch.randint(vocabulary, (count,), generator=generator).tolist()
+
+
+def padded(model, rows, width, temperature):
+    found = []
+    for prompt, tokens in rows:
+        ids = torch.tensor([[*prompt, *tokens]])
+        logits = model(ids).logits[0, len(prompt) - 1 : -1] / temperature
+        chosen = logits.log_softmax(-1).gather(1, torch.tensor(tokens)[:, None])[:, 0]
+        found.append(torch.nn.functional.pad(chosen, (0, width - len(tokens))))
+    return torch.stack(found)
+
+
+def gradients(model, logprobs, weights):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.cat(
+        [g.flatten() for g in torch.autograd.grad((logprobs * weights).sum(), trained)]
+    )
