@@ -6,6 +6,7 @@ the same step. One that no launcher started is alone, and shares with nobody.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -95,4 +96,6 @@ def join_processes() -> Processes:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     torch.distributed.init_process_group(backend, timeout=_PATIENCE)
+    # A group's threads that outlive the interpreter abort it: one exit in ten, with Gloo.
+    atexit.register(torch.distributed.destroy_process_group)
     return Processes(torch.distributed.get_rank(), world_size)

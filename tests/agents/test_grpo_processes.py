@@ -39,9 +39,10 @@ def folders(random_lm, tmp_path_factory):
     home = tmp_path_factory.mktemp("processes")
     found = home / "one", home / "two"
     runs = [launch(count, folder, random_lm) for count, folder in enumerate(found, 1)]
-    for run in runs:
+    for count, run in enumerate(runs, 1):
         output, _ = run.communicate(timeout=600)
         assert run.returncode == 0, output
+        assert output.count("left nothing behind") == count
     return found
 
 

@@ -1,11 +1,13 @@
 """Trains on letters in double precision, as one process or one of several: FOLDER LM."""
 
+import atexit
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import torch.distributed
 from letters import LETTERS, config, load_fluent
 
 from progym.agents.grpo.stage import MmGrpo
@@ -45,6 +47,12 @@ def load_exact(policy):
     return model
 
 
+def tell_exit():
+    """Say that no process group is left: its threads abort a process that ends beside them."""
+    if not torch.distributed.is_initialized():
+        sys.stdout.write("left nothing behind\n")
+
+
 def main(folder: Path, lm: str) -> None:
     prompts = folder / "loud.json"
     save_prompts(PromptSet({"ask": ModulePrompt("ASK.")}), prompts)
@@ -58,4 +66,5 @@ def main(folder: Path, lm: str) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(tell_exit)
     main(Path(sys.argv[1]), sys.argv[2])
