@@ -76,7 +76,7 @@ def test_mistake_5_prompts_that_were_optimized_are_trained_on_as_they_were_sampl
     model = load_fluent(policy)
     calls = [call for episode in roll(policy, model) for call in episode.calls]
     rows = [(call.prompt_ids, call.token_ids) for call in calls]
-    scores = score_rows(model.model, rows, width=6, temperature=1.0, config=model.model.config)
+    scores = score_rows(model.model, rows, width=6, temperature=1.0)
     for call, scored in zip(calls, scores.logprobs.tolist(), strict=True):
         assert model.encode(call.prompt) == list(call.prompt_ids)
         assert scored[: len(call.logprobs)] == pytest.approx(call.logprobs, abs=1e-3)
@@ -107,7 +107,7 @@ def test_mistake_10_a_step_trains_on_its_own_rollouts_drawn_by_the_weights_it_ch
         calls = {c.token_ids: c for episode in drawn[-1] for c in episode.calls}
         assert {row.token_ids for row in rows} <= calls.keys()
         pairs = [(row.prompt_ids, row.token_ids) for row in rows]
-        scores = score_rows(lm.model, pairs, width=6, temperature=1.0, config=lm.model.config)
+        scores = score_rows(lm.model, pairs, width=6, temperature=1.0)
         for row, scored in zip(rows, scores.logprobs.tolist(), strict=True):
             sampled = calls[row.token_ids].logprobs
             assert scored[: len(sampled)] == pytest.approx(sampled, abs=1e-3)

@@ -196,7 +196,7 @@ def test_mistake_5_training_scores_what_sampling_drew(random_lm):
     ]
     drawn = model.generate(requests, Sampling(1.0, 5))
     rows = [(completion.prompt_ids, completion.token_ids) for completion in drawn]
-    scores = score_rows(model.model, rows, width=5, temperature=1.0, config=model.model.config)
+    scores = score_rows(model.model, rows, width=5, temperature=1.0)
     for completion, scored in zip(drawn, scores.logprobs.tolist(), strict=True):
         length = len(completion.logprobs)
         assert scored[:length] == pytest.approx(completion.logprobs, abs=1e-4)

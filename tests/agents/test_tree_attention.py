@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from progym.agents.grpo import scoring
-from progym.agents.grpo.packing import pack
+from progym.agents.grpo.heads import computed_head
+from progym.agents.grpo.packing import lay_out, plan_trees
 from progym.agents.grpo.scoring import can_pack, score_rows
 from progym.agents.grpo.tree_attention import attend, nodes_of
 
@@ -28,7 +28,7 @@ def masked(query, key, value, ends):
 @given(sequences, st.integers(0, 9))
 def test_outputs_and_gradients_are_those_of_the_mask(given_sequences, seed):
     # A common first token, so that all stand in one tree.
-    [packed] = pack([(2, *one) for one in given_sequences], square=float("inf"))
+    packed = lay_out([(2, *one) for one in given_sequences])
     generator = torch.Generator().manual_seed(seed)
     tokens = len(packed.token_ids)
     parts = [
@@ -50,7 +50,7 @@ def test_outputs_and_gradients_are_those_of_the_mask(given_sequences, seed):
 
 
 def test_a_node_is_a_stretch_without_a_branch():
-    [packed] = pack([(0, 1, 2, 3, 4), (0, 1, 2, 5), (0, 6)], square=float("inf"))
+    packed = lay_out([(0, 1, 2, 3, 4), (0, 1, 2, 5), (0, 6)])
     assert packed.token_ids == [0, 1, 2, 3, 4, 5, 6]
     assert nodes_of(packed.ends) == [(0, 1, 7), (1, 3, 6), (3, 5, 5), (5, 6, 6), (6, 7, 7)]
 
@@ -70,7 +70,7 @@ def test_scores_and_lora_gradients_are_those_of_padded_rows(family, way, monkeyp
         monkeypatch.setattr("progym.agents.grpo.tree_attention.can_share", lambda _: False)
     assert can_pack(model, model.config)
     weights = torch.randn(len(rows), width, generator=generator)
-    packed = score_rows(model, rows, width=width, temperature=0.8, config=model.config).logprobs
+    packed = score_rows(model, rows, width=width, temperature=0.8).logprobs
     ours = gradients(model, packed, weights)
     alone = padded(model, rows, width, 0.8)
     theirs = gradients(model, alone, weights)
@@ -78,14 +78,29 @@ def test_scores_and_lora_gradients_are_those_of_padded_rows(family, way, monkeyp
     assert (ours - theirs).norm() <= 1e-4 * theirs.norm()
 
 
-def test_memory_is_bounded_by_computing_again(monkeypatch):
-    model = adapted("Llama")
-    rows = [([1, 2, 3, i], [4, 5, i]) for i in range(8)]
-    whole = score_rows(model, rows, width=3, temperature=1.0, config=model.config).logprobs
-    expected = gradients(model, whole, torch.ones_like(whole))
-    monkeypatch.setattr(scoring, "LIVE_BYTES", 0)
-    again = score_rows(model, rows, width=3, temperature=1.0, config=model.config).logprobs
-    assert torch.equal(gradients(model, again, torch.ones_like(again)), expected)
+@pytest.mark.parametrize("way", ["tree", "mask"])
+def test_trees_on_a_head_give_the_gradients_of_one_tree(way, monkeypatch):
+    model = adapted("Qwen2")
+    if way == "mask":
+        monkeypatch.setattr("progym.agents.grpo.tree_attention.can_share", lambda _: False)
+    generator = torch.Generator().manual_seed(0)
+    head = draw(generator, 30, 90)
+    rows = [([*head, i % 3], draw(generator, 2 + i % 3, 90)) for i in range(12)]
+    weights = torch.randn(len(rows), 4, generator=generator)
+    whole = score_rows(model, rows, width=4, temperature=1.0).logprobs
+    expected = gradients(model, whole, weights)
+    plan = plan_trees(rows, limit=12)
+    assert plan.head == tuple(head)
+    assert len(plan.trees) > 2
+    model.zero_grad()
+    with computed_head(model, plan.head) as computed:
+        for tree in plan.trees:
+            some = [rows[row] for row in tree]
+            scored = score_rows(model, some, width=4, temperature=1.0, head=computed).logprobs
+            assert torch.allclose(scored, whole[tree], atol=1e-4)
+            (scored * weights[tree]).sum().backward()
+    found = torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+    assert (found - expected).norm() <= 1e-4 * expected.norm()
 
 
 def adapted(family):

@@ -99,10 +99,13 @@ class Ours(_Side):
     ) -> Written:
         """Sample a completion for every prompt."""
         written: Written = {}
-        for module, calls in prompts.items():
-            requests = [GenerationRequest(call, seed, module) for seed, call in enumerate(calls)]
-            found = self.lm.generate(requests, Sampling(temperature, most))
-            written[module] = [(list(one.prompt_ids), list(one.token_ids)) for one in found]
+        with self.lm.standing():
+            for module, calls in prompts.items():
+                requests = [
+                    GenerationRequest(call, seed, module) for seed, call in enumerate(calls)
+                ]
+                found = self.lm.generate(requests, Sampling(temperature, most))
+                written[module] = [(list(one.prompt_ids), list(one.token_ids)) for one in found]
         return written
 
     def backward(self, rows: Sequence[Row]) -> float:

@@ -110,7 +110,7 @@ def make_batch(rows: Sequence[Row], *, beta: float) -> Batch:
 def share_rows(batch: Batch, processes: Processes) -> Batch:
     """Give a process its part of each module's rows; those that begin alike stay together.
 
-    Neutral rows make up for unequal parts: all processes have as many rows of each module.
+    A process that gets none of a module's rows has a neutral one: all know the same modules.
     """
     if processes.world_size == 1:
         return batch
@@ -119,9 +119,7 @@ def share_rows(batch: Batch, processes: Processes) -> Batch:
         by_module.setdefault(row.step_type.module, []).append(row)
     mine: list[Row] = []
     for rows in by_module.values():
-        own = processes.share(rows)
-        missing = -(-len(rows) // processes.world_size) - len(own)
-        mine += [*own, *[_neutral(rows[0].step_type)] * missing]
+        mine += processes.share(rows) or [_neutral(rows[0].step_type)]
     return replace(batch, rows=tuple(mine), world_size=processes.world_size)
 
 
@@ -172,6 +170,14 @@ def select_rows(tensors: Tensors, rows: Sequence[int]) -> Tensors:
         if values.dim() == 2:
             part[name] = values[:, -prompt:] if name in _PROMPTS else values[:, :completion]
     return part
+
+
+def take_rows(part: Tensors, rows: Sequence[int], count: int) -> Tensors:
+    """Take some rows and as many neutral ones (mask 0, advantage 0) as make up a count."""
+    taken = select_rows(part, [*rows, *[0] * (count - len(rows))])
+    for name in ("advantages", "completion_mask"):
+        taken[name][len(rows) :] = 0
+    return taken
 
 
 def _pad(

@@ -1,13 +1,13 @@
 """TRL's GRPOTrainer fed from outside: its losses, optimizer and logging, rows packed as trees.
 
-Memory is bounded where packed rows are scored; padded ones all go through the model at once.
 Importing this takes seconds (TRL).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -17,7 +17,10 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig as TrlConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from progym.agents.grpo.scoring import can_pack, score_rows, unpad_rows
+from progym.agents.grpo.batch import Tensors
+from progym.agents.grpo.heads import NO_HEAD, Head, computed_head
+from progym.agents.grpo.packing import Plan, plan_trees
+from progym.agents.grpo.scoring import can_pack, score_rows, tokens_at_once, unpad_rows
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,8 @@ class PackedTrainer(GRPOTrainer):
         self._first_step = first_step
         self._scores: tuple[torch.Tensor, torch.Tensor] | None = None
         self._policy = cast("Any", self.model)
+        self._head: Head = NO_HEAD
+        self._tokens_at_once = tokens_at_once(self._policy)
         self._packs = can_pack(self._policy, self._policy.config)
         if not self._packs:
             logger.warning(
@@ -81,6 +86,26 @@ class PackedTrainer(GRPOTrainer):
         done = self._first_step * self.num_iterations
         self.lr_scheduler = LambdaLR(given, lambda step: min(1.0, (done + step + 1) / (warm + 1)))
         return self.lr_scheduler
+
+    def _plan(self, part: Tensors) -> Plan:
+        """Split rows, all of one module, into as many as memory has room for at once."""
+        ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
+        count, width = ids.shape
+        if not self._packs:
+            size = max(1, self._tokens_at_once // width)
+            return Plan((), [range(at, min(at + size, count)) for at in range(0, count, size)])
+        mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
+        rows = unpad_rows(ids, mask, part["prompt_ids"].size(1))
+        return plan_trees(rows, self._tokens_at_once)
+
+    @contextmanager
+    def _headed(self, plan: Plan) -> Generator[None]:
+        """Score trees of a plan on top of its head."""
+        with self.accelerator.autocast(), computed_head(self._policy, plan.head) as self._head:
+            try:
+                yield
+            finally:
+                self._head = NO_HEAD
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -107,7 +132,7 @@ class PackedTrainer(GRPOTrainer):
                 rows,
                 width=logits_to_keep,
                 temperature=self.temperature,
-                config=self._policy.config,
+                head=self._head,
             )
         self._scores = (scores.logprobs, scores.entropies)
         return scores.logprobs, scores.entropies, None

@@ -10,6 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+_SHORTEST_HEAD = 16
+"""Tokens from which a forward pass of their own pays."""
+
+Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""Prompt ids and completion ids of each row."""
+
 
 @dataclass(slots=True)
 class Pack:
@@ -41,43 +47,74 @@ class Pack:
             self.ends[place] = len(self.token_ids)
 
 
-def pack(sequences: Sequence[Sequence[int]], *, square: float, limit: int = 4096) -> list[Pack]:
-    """Lay sequences out in trees, cut where that costs least.
+@dataclass(frozen=True)
+class Plan:
+    """How rows are computed: what all begin with, then the rest, tree by tree."""
 
-    Args:
-        sequences: Token ids; equal sequences share everything.
-        square: A tree of n tokens costs n + n * n / square: small trees share less, large ones
-            attend more.
-        limit: The most tokens of a tree; a longer sequence has one to itself.
+    head: tuple[int, ...]
+    """Token ids; empty where one tree holds everything."""
+    trees: Sequence[Sequence[int]]
+    """The rows of each tree, by their positions; every row is in one."""
+
+
+def plan_trees(rows: Rows, limit: int) -> Plan:
+    """Split rows into trees of at most `limit` tokens; a longer row has one to itself.
+
+    What all prompts begin with stands before the trees, so that no tree computes it again.
     """
-    order = sorted(range(len(sequences)), key=lambda index: tuple(sequences[index]))
+    written = [row for row, (_, tokens) in enumerate(rows) if tokens]
+    blank = [row for row, (_, tokens) in enumerate(rows) if not tokens]
+    if not written:
+        return Plan((), [blank])
+    sequences = [path_of(*rows[row]) for row in written]
+    trees = cut(sequences, limit)
+    prompts = [rows[row][0] for row in written]
+    first, last = min(prompts), max(prompts)  # what these two share, all share
+    length = min(_common(first, last), min(map(len, prompts)) - 1)
+    head = tuple(first[:length]) if len(trees) > 1 and length >= _SHORTEST_HEAD else ()
+    if head:
+        trees = cut([sequence[length:] for sequence in sequences], limit)
+    found = [[written[index] for index in tree] for tree in trees]
+    found[0] += blank
+    return Plan(head, found)
+
+
+def path_of(prompt: Sequence[int], tokens: Sequence[int]) -> tuple[int, ...]:
+    """Give the tokens a row's forward pass reads: all but the last."""
+    return (*prompt, *tokens)[:-1]
+
+
+def lay_out(sequences: Sequence[Sequence[int]]) -> Pack:
+    """Lay sequences out as one tree; equal sequences share everything."""
+    order = _rank(sequences)
+    packed, path = Pack(), list[int]()
+    for rank, index in enumerate(order):
+        shared = _common(sequences[order[rank - 1]], sequences[index]) if rank else 0
+        path = packed.add(index, sequences[index], path, shared)
+    packed.close(path)
+    return packed
+
+
+def cut(sequences: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
+    """Split sequences into trees of at most `limit` tokens, fewest in all; gives their indices."""
+    order = _rank(sequences)
     ranked = [sequences[index] for index in order]
     shared = [0, *(_common(one, other) for one, other in pairwise(ranked))]
-    packs: list[Pack] = []
-    for start, stop in _cut([len(s) for s in ranked], shared, square, limit):
-        packs.append(Pack())
-        path: list[int] = []
-        for rank in range(start, stop):
-            common = shared[rank] if rank > start else 0
-            path = packs[-1].add(order[rank], ranked[rank], path, common)
-        packs[-1].close(path)
-    return packs
+    stretches = _cut([len(sequence) for sequence in ranked], shared, limit)
+    return [order[start:stop] for start, stop in stretches]
 
 
-def _cut(
-    lengths: Sequence[int], shared: Sequence[int], square: float, limit: int
-) -> list[tuple[int, int]]:
-    """Split ranked sequences into stretches of least cost, by dynamic programming."""
-    least, begins = [0.0], [0]
+def _cut(lengths: Sequence[int], shared: Sequence[int], limit: int) -> list[tuple[int, int]]:
+    """Split ranked sequences into stretches with fewest tokens, by dynamic programming."""
+    least, begins = [0], [0]
     for stop in range(1, len(lengths) + 1):
-        best, begin, new = float("inf"), stop - 1, 0
+        best, begin, new = least[stop - 1] + lengths[stop - 1], stop - 1, 0
         for start in range(stop - 1, -1, -1):
             size = lengths[start] + new
-            if size > limit and start < stop - 1:
+            if size > limit:
                 break
-            cost = least[start] + size + size * size / square
-            if cost < best:
-                best, begin = cost, start
+            if least[start] + size <= best:  # of equally many, the longest stretch
+                best, begin = least[start] + size, start
             new += lengths[start] - shared[start]
         least.append(best)
         begins.append(begin)
@@ -87,6 +124,10 @@ def _cut(
         stretches.append((begins[stop], stop))
         stop = begins[stop]
     return stretches[::-1]
+
+
+def _rank(sequences: Sequence[Sequence[int]]) -> list[int]:
+    return sorted(range(len(sequences)), key=lambda index: tuple(sequences[index]))
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

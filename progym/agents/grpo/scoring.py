@@ -1,35 +1,35 @@
 """Log-probabilities of completions with every distinct token computed once.
 
-Rows that begin alike (the rollouts of one prompt, the calls of one module) are packed as trees, so
-a step costs as much as its distinct tokens. Models whose layers look at tokens in other ways than
-plain causal attention can't be packed; `can_pack` tells.
+Rows that begin alike (the rollouts of one prompt, the calls of one module) are laid out as a tree,
+so a step costs as much as its distinct tokens. Models whose layers look at tokens in other ways
+than plain causal attention can't be packed; `can_pack` tells.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-import torch.utils.checkpoint
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
-from progym.agents.grpo.packing import Pack, pack
+from progym.agents.grpo.heads import NO_HEAD, Head, computed_head
+from progym.agents.grpo.packing import Pack, Rows, lay_out, path_of
 from progym.agents.grpo.tree_attention import nodes_of, tree_attention
 
-_SQUARE = 5
-"""Times hidden size: the tokens at which attention costs a pack as much as all else, on a CPU."""
-
-LIVE_BYTES = 1 << 30
-"""Activations kept for the backward pass; what goes beyond is computed again there."""
-
+_TREE_BYTES = {"cpu": 2 << 30, "cuda": 16 << 30}
+"""Memory for a tree's activations."""
+_FEWEST, _MOST = 512, 4096
+"""Tokens of a tree, whatever they take."""
 _ACTIVATIONS = 24
 """Values kept for each token, layer and hidden unit, LoRA included: 17 to 20 in Llamas measured."""
+_LOGITS = 4
+"""Values in single precision kept for each token and entry of the vocabulary."""
 
 Model = Callable[..., Any]
-Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
-"""Prompt ids and completion ids of each row."""
 
 
 @dataclass(frozen=True)
@@ -40,45 +40,57 @@ class Scores:
     entropies: torch.Tensor
 
 
-def score_rows(model: Model, rows: Rows, *, width: int, temperature: float, config: Any) -> Scores:
+def tokens_at_once(model: Any) -> int:
+    """Give how many tokens a tree may have, so that memory is bounded."""
+    config = model.config.get_text_config()
+    kept = _ACTIVATIONS * model.dtype.itemsize * config.num_hidden_layers * config.hidden_size
+    room = _TREE_BYTES.get(model.device.type, _TREE_BYTES["cpu"])
+    return min(max(room // (kept + 4 * _LOGITS * config.vocab_size), _FEWEST), _MOST)
+
+
+def score_rows(
+    model: Model, rows: Rows, *, width: int, temperature: float, head: Head = NO_HEAD
+) -> Scores:
     """Score the completions of rows, padded to `width`, under the distribution at a temperature.
 
-    Equal to scoring each row alone, up to rounding.
+    Equal to scoring each row alone, up to rounding. All prompts begin with `head`, and go on.
     """
-    sequences = [(*prompt, *tokens)[:-1] for prompt, tokens in rows if tokens]
-    origins = [row for row, (_, tokens) in enumerate(rows) if tokens]
-    live = LIVE_BYTES // (_ACTIVATIONS * 4 * config.num_hidden_layers * config.hidden_size)
-    places: list[torch.Tensor] = []
-    scored: list[tuple[torch.Tensor, torch.Tensor]] = []
-    with tree_attention(model) as takes_trees:
-        square = math.inf if takes_trees else _SQUARE * config.hidden_size
-    for packed in pack(sequences, square=square):
-        entries = [(origins[index], path) for index, path in packed.paths.items()]
-        nodes, labels, where = _targets(rows, entries, width)
-        forward = partial(_forward, model, packed, nodes, labels, temperature)
-        live -= len(packed.token_ids)
-        if live < 0 and torch.is_grad_enabled():
-            again = cast("Any", torch.utils.checkpoint.checkpoint(forward, use_reentrant=False))
-            scored.append(again)
-        else:
-            scored.append(forward())
-        places.append(where)
-    return _scatter(scored, places, len(rows), width)
+    written = [row for row, (_, tokens) in enumerate(rows) if tokens]
+    start = len(head.token_ids)
+    packed = lay_out([path_of(*rows[row])[start:] for row in written])
+    nodes: list[int] = []  # that predict a completion token
+    labels: list[int] = []
+    places: list[int] = []  # in (B * C)
+    for index, path in packed.paths.items():
+        prompt, tokens = rows[written[index]]
+        nodes.extend(path[len(prompt) - start - 1 :])
+        labels.extend(tokens)
+        places.extend(range(written[index] * width, written[index] * width + len(tokens)))
+    logprobs, entropies = _forward(model, packed, head, nodes, labels, temperature)
+    where = torch.tensor(places, device=logprobs.device)
+    blank = torch.zeros(len(rows) * width, device=logprobs.device, dtype=logprobs.dtype)
+    shape = (len(rows), width)
+    return Scores(
+        blank.scatter(0, where, logprobs).view(shape),
+        blank.scatter(0, where, entropies).view(shape),
+    )
 
 
 def can_pack(model: Model, config: Any) -> bool:
-    """Try whether the model sees only what a tree mask lets it see."""
+    """Try whether the model sees only what a tree lets it see."""
     values: dict[str, Any] = config.to_dict()
     windows = ["sliding_attention"] if values.get("sliding_window") else []
     if set(values.get("layer_types") or windows) - {"full_attention"}:
         return False
     if config._attn_implementation not in ("sdpa", "eager"):  # no public name
         return False
+    if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=config).layers):
+        return False
     tokens = [5 % config.vocab_size, 3 % config.vocab_size, 4 % config.vocab_size]
     rows = [(tokens, tokens[:1]), (tokens, tokens[1:]), (tokens[:2], tokens)]
-    score = partial(score_rows, model, width=3, temperature=1.0, config=config)
-    with torch.no_grad():
-        together = score(rows).logprobs
+    score = partial(score_rows, model, width=3, temperature=1.0)
+    with torch.no_grad(), computed_head(model, tokens[:1]) as head:
+        together = score(rows, head=head).logprobs
         alone = torch.cat([score([row]).logprobs for row in rows])
     # Of the weights' own precision: scores in bfloat16 differ by more than rounding in float32.
     tolerance = 8 * torch.finfo(cast("Any", model).dtype).eps * float(alone.abs().max())
@@ -99,64 +111,40 @@ def unpad_rows(
     return rows
 
 
-def _targets(
-    rows: Rows, entries: list[tuple[int, list[int]]], width: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """For each completion token: the node that predicts it, its id, its place in (B * C)."""
-    nodes: list[int] = []
-    labels: list[int] = []
-    places: list[int] = []
-    for row, path in entries:
-        prompt, tokens = rows[row]
-        nodes.extend(path[len(prompt) - 1 :])
-        labels.extend(tokens)
-        places.extend(range(row * width, row * width + len(tokens)))
-    return torch.tensor(nodes), torch.tensor(labels), torch.tensor(places)
-
-
 def _forward(
-    model: Any, packed: Pack, nodes: torch.Tensor, labels: torch.Tensor, temperature: float
+    model: Any, packed: Pack, head: Head, nodes: list[int], labels: list[int], temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    device = model.device
+    """Give log-probabilities of labels and entropies at nodes."""
+    device, start = model.device, len(head.token_ids)
     distinct, inverse = cast(
-        "tuple[torch.Tensor, torch.Tensor]", torch.unique(nodes.to(device), return_inverse=True)
+        "tuple[torch.Tensor, torch.Tensor]",
+        torch.unique(torch.tensor(nodes, device=device), return_inverse=True),
     )
     with tree_attention(model) as takes_trees:
         if takes_trees:
             seen: dict[str, Any] = {"progym_tree": nodes_of(packed.ends)}
         else:
-            seen = {"attention_mask": _mask(packed, model)}
+            seen = {"attention_mask": _mask(packed, start, model)}
         logits = model(
             input_ids=torch.tensor([packed.token_ids], device=device),
-            position_ids=torch.tensor([packed.positions], device=device),
+            position_ids=torch.tensor([packed.positions], device=device) + start,
+            past_key_values=head.cache() if start else None,
             logits_to_keep=distinct,
-            use_cache=False,
+            use_cache=start > 0,
             **seen,
         ).logits[0]  # (distinct nodes, V)
     exact = torch.promote_types(logits.dtype, torch.float32)
     logprobs = torch.log_softmax(logits.to(exact) / temperature, dim=-1)
     with torch.no_grad():
         entropies = -(logprobs.exp() * logprobs).sum(-1)
-    return logprobs[inverse, labels.to(device)], entropies[inverse]
+    return logprobs[inverse, torch.tensor(labels, device=device)], entropies[inverse]
 
 
-def _mask(packed: Pack, model: Any) -> torch.Tensor:
-    """Hide what is not on the way to a token; (1, 1, tokens, tokens)."""
+def _mask(packed: Pack, start: int, model: Any) -> torch.Tensor:
+    """Hide what is not on the way to a token; (1, 1, tokens, head and tokens)."""
     ends = torch.tensor(packed.ends, device=model.device)
     order = torch.arange(len(packed.token_ids), device=model.device)
     seen = (order[None, :] <= order[:, None]) & (order[:, None] < ends[None, :])
     mask = torch.zeros(seen.shape, dtype=model.dtype, device=model.device)
-    return mask.masked_fill_(~seen, torch.finfo(model.dtype).min)[None, None]
-
-
-def _scatter(
-    scored: list[tuple[torch.Tensor, torch.Tensor]],
-    places: list[torch.Tensor],
-    rows: int,
-    width: int,
-) -> Scores:
-    where = torch.cat(places).to(scored[0][0].device)
-    blank = torch.zeros(rows * width, device=where.device, dtype=scored[0][0].dtype)
-    logprobs = blank.scatter(0, where, torch.cat([values for values, _ in scored]))
-    entropies = blank.scatter(0, where, torch.cat([values for _, values in scored]))
-    return Scores(logprobs.view(rows, width), entropies.view(rows, width))
+    mask.masked_fill_(~seen, torch.finfo(model.dtype).min)
+    return torch.nn.functional.pad(mask, (start, 0))[None, None]

@@ -7,7 +7,9 @@ A step is one micro-batch to TRL, so its losses need no correction for splitting
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from statistics import fmean
 from typing import Any, cast
 
@@ -22,12 +24,14 @@ from progym.agents.grpo.batch import (
     select_rows,
     share_rows,
     split_by_module,
+    take_rows,
     to_tensors,
 )
 from progym.agents.grpo.config import LossType
 from progym.agents.grpo.gradients import diverged, share_change
 from progym.agents.grpo.off_policy import weigh_tokens
 from progym.agents.grpo.packed_trainer import PackedTrainer
+from progym.agents.grpo.packing import Plan
 from progym.agents.grpo.token_metrics import (
     TokenSums,
     add_sums,
@@ -41,6 +45,15 @@ from progym.envs.module import StepType
 
 MakeBatch = Callable[[int], Batch]
 """Runs the episodes of a step, counted from 0, with the current weights, and gives its rows."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a backward pass through some rows left behind."""
+
+    loss: float
+    tokens: float
+    sums: Mapping[int, TokenSums]
 
 
 class GroupTrainer(PackedTrainer):
@@ -130,59 +143,81 @@ class GroupTrainer(PackedTrainer):
         """Score all rows, each module's with its adapter; (B, C)."""
         found = torch.zeros(tensors["completion_ids"].shape, device=tensors["prompt_ids"].device)
         for module, rows, part in split_by_module(tensors, self.step_types):
-            ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
-            mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
-            width = part["completion_ids"].size(1)
-            with adapter_in_use(self._policy, adapter_for(module)):
-                scored = self._get_per_token_logps_and_entropies(self._policy, ids, mask, width)
-            found = found.to(scored[0].dtype)
-            found[rows, :width] = scored[0]
+            plan = self._plan(part)
+            with adapter_in_use(self._policy, adapter_for(module)), self._headed(plan):
+                for tree in plan.trees:
+                    some = select_rows(part, tree)
+                    ids = torch.cat([some["prompt_ids"], some["completion_ids"]], dim=1)
+                    mask = torch.cat([some["prompt_mask"], some["completion_mask"]], dim=1)
+                    width = some["completion_ids"].size(1)
+                    scored = self._get_per_token_logps_and_entropies(self._policy, ids, mask, width)
+                    found = found.to(scored[0].dtype)
+                    found[[rows[place] for place in tree], :width] = scored[0]
         return found
 
     def _go_backward(self, loss: torch.Tensor) -> float:
-        """Go backward from a module's loss, and give that of all processes."""
+        """Go backward from some rows' loss, and give that of all processes."""
         whole = loss.detach().clone()
         self._processes.add_up([whole])
-        if not abs(whole.item()) <= self._max_loss:  # nor NaN
-            raise diverged("The loss", whole.item(), self._current_step)
+        self._check_loss(whole.item())
         cast("Any", self).accelerator.backward(loss)
         return whole.item()
 
-    def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:  # noqa: ARG002
-        """Go backward module by module, so that each one's gradient is known; gives the sum.
+    def _check_loss(self, value: float) -> None:
+        if not abs(value) <= self._max_loss:  # nor NaN
+            raise diverged("The loss", value, self._current_step)
 
-        Processes add up gradients here: the policy is scored without what TRL wraps around it. What
-        is returned has a gradient of zeros: TRL's own backward pass adds nothing.
+    def _compute_loss(self, model: Any, inputs: Tensors) -> torch.Tensor:  # noqa: ARG002
+        """Go backward tree by tree, so that memory is one tree's; gives the sum of the losses.
+
+        Each module's gradient is measured, and processes add theirs up here: the policy is scored
+        without what TRL wraps around it. What is returned has a gradient of zeros: TRL's own
+        backward pass adds nothing.
         """
-        limits = clip_limits(self.epsilon_low, self.epsilon_high, self.loss_type)
         logged = cast("dict[str, list[float]]", cast("Any", self)._metrics["train"])
         before_all = {name: len(values) for name, values in logged.items()}
-        self.grad_norms, sums = {}, dict[int, TokenSums]()
-        total, tokens = 0.0, list[float]()
-        for module, _, part in split_by_module(inputs, self.step_types):
-            mask = part["completion_mask"]
-            tokens.append(mask.sum().item())
-            scale = self._batch.loss_scale(
-                cast("LossType", self.loss_type), len(mask), int(tokens[-1])
-            )
-            self._scores = None
+        parts = list[_Part]()
+        self.grad_norms = {}
+        for module, _, rows in split_by_module(inputs, self.step_types):
             for parameter in self._weights:  # switching adapters freezes those that are not in use
                 parameter.requires_grad_()
             grads = [None if p.grad is None else p.grad.clone() for p in self._weights]
-            with adapter_in_use(self._policy, self._adapting.trained_for(module)):
-                loss = cast("torch.Tensor", super()._compute_loss(self._policy, part)) * scale
-                total += self._go_backward(loss)
+            plan = self._plan(rows)
+            adapter = self._adapting.trained_for(module)
+            with adapter_in_use(self._policy, adapter), self._headed(plan):
+                parts += [self._learn(part) for part in self._trees(rows, plan)]
             norm = share_change(self._weights, grads, self._processes)
-            scores = cast("tuple[torch.Tensor, torch.Tensor] | None", self._scores)
-            if scores is not None:
-                sums |= measure_tokens(part, *scores, limits=limits)
             if module:
                 self.grad_norms[module] = norm
-        everywhere = torch.tensor(tokens)
+        everywhere = torch.tensor([part.tokens for part in parts])
         self._processes.add_up([everywhere])
         pool_logged(logged, before_all, cast("list[float]", everywhere.tolist()))
-        self.token_sums = add_sums(self._processes.collect(lambda: [sums]))
+        sums = self._processes.collect(lambda: [part.sums for part in parts])
+        self.token_sums = add_sums(sums)
         for parameter in self._weights:
             parameter.requires_grad_()
         idle = next(p for p in self._weights if p.grad is not None).sum()
+        total = sum(part.loss for part in parts)
+        self._check_loss(total)
         return total + 0.0 * idle
+
+    def _trees(self, rows: Tensors, plan: Plan) -> Iterator[Tensors]:
+        """Give the rows of each tree; TRL gathers, so all processes have as many of either."""
+        sizes = self._processes.collect(lambda: [[len(tree) for tree in plan.trees]])
+        for place, counts in enumerate(zip_longest(*sizes, fillvalue=0)):
+            tree = plan.trees[place] if place < len(plan.trees) else ()
+            yield take_rows(rows, tree, max(counts))
+
+    def _learn(self, part: Tensors) -> _Part:
+        """Go backward from the loss of a tree's rows."""
+        mask = part["completion_mask"]
+        tokens = float(mask.sum().item())
+        scale = self._batch.loss_scale(cast("LossType", self.loss_type), len(mask), int(tokens))
+        self._scores = None
+        loss = cast("torch.Tensor", super()._compute_loss(self._policy, part)) * scale
+        whole = self._go_backward(loss)
+        scores = cast("tuple[torch.Tensor, torch.Tensor] | None", self._scores)
+        limits = clip_limits(self.epsilon_low, self.epsilon_high, self.loss_type)
+        sums = measure_tokens(part, *scores, limits=limits) if scores is not None else {}
+        self._scores = None  # and the tree's activations with them
+        return _Part(whole, tokens, sums)

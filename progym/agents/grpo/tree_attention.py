@@ -1,8 +1,9 @@
 """Attention in a tree of tokens: each sees those on the way to it from the root, and no others.
 
 Laid out depth first, all tokens that see a node stand right behind it. So there are two products
-for each node, with the tokens below it and within it, and their softmaxes are merged exactly: no
-product is computed that a mask would hide. Float arithmetic is that of torch's fused kernel.
+for each node, within it and with the tokens below it, and one with the head that all begin with;
+their softmaxes are merged exactly, and no product is computed that a mask would hide. The
+arithmetic is that of torch's fused kernel.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AttentionInterface
@@ -20,13 +21,16 @@ from progym.envs.errors import BadValue
 
 NAME = "progym_tree"
 _NOT_HANDLED = ("position_bias", "softcap", "s_aux", "sliding_window")
-_forward: Any = (
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-)  # no public one gives logsumexp
+# No public one gives the log of the softmax's sum.
+_forward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 Node = tuple[int, int, int]
 """A stretch of tokens without a branch: where it starts, stops, and where its subtree ends."""
+
+Product = tuple[slice, slice, bool]
+"""Which queries see which keys, and whether they are the same tokens, of which each sees its past.
+"""
 
 
 def nodes_of(ends: Sequence[int]) -> list[Node]:
@@ -38,6 +42,19 @@ def nodes_of(ends: Sequence[int]) -> list[Node]:
         nodes.append((start, stop, end))
         start = stop
     return nodes
+
+
+def _products(nodes: Sequence[Node], head: int) -> list[Product]:
+    """List who sees what, where `head` keys stand before those of the tree."""
+    found: list[Product] = []
+    for start, stop, _ in nodes:
+        found.append((slice(start, stop), slice(head + start, head + stop), True))
+    for start, stop, end in nodes:
+        if stop < end:
+            found.append((slice(stop, end), slice(head + start, head + stop), False))
+    if head:
+        found.append((slice(0, nodes[-1][1]), slice(0, head), False))
+    return found
 
 
 @contextmanager
@@ -56,28 +73,26 @@ def tree_attention(model: Any) -> Generator[bool]:
 
 
 class _TreeAttention(torch.autograd.Function):
-    """Queries, keys and values are (1, heads, tokens, size)."""
+    """Queries are (1, heads, tokens, size); keys and values have the head's columns before them."""
 
     @staticmethod
-    def forward(ctx: Any, q: Any, k: Any, v: Any, nodes: Sequence[Node], scale: float) -> Any:
+    def forward(
+        ctx: Any, q: Any, k: Any, v: Any, products: Sequence[Product], scale: float
+    ) -> torch.Tensor:
         output = torch.empty_like(q)
         sums = torch.empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
-        for start, stop, _ in nodes:
-            own = slice(start, stop)
-            output[:, :, own], sums[:, :, own] = _forward(
-                q[:, :, own], k[:, :, own], v[:, :, own], 0.0, True, scale=scale
+        for seeing, seen, own in products:
+            more, more_sums = _forward(
+                q[:, :, seeing], k[:, :, seen], v[:, :, seen], 0.0, own, scale=scale
             )
-        for start, stop, end in nodes:
-            if stop < end:
-                own, below = slice(start, stop), slice(stop, end)
-                more, more_sums = _forward(
-                    q[:, :, below], k[:, :, own], v[:, :, own], 0.0, False, scale=scale
-                )
-                weight = torch.sigmoid(more_sums - sums[:, :, below])[..., None].to(q.dtype)
-                output[:, :, below] = torch.lerp(output[:, :, below], more, weight)
-                sums[:, :, below] = torch.logaddexp(sums[:, :, below], more_sums)
+            if own:  # a node's own product comes first
+                output[:, :, seeing], sums[:, :, seeing] = more, more_sums
+                continue
+            weight = torch.sigmoid(more_sums - sums[:, :, seeing])[..., None].to(q.dtype)
+            output[:, :, seeing] = torch.lerp(output[:, :, seeing], more, weight)
+            sums[:, :, seeing] = torch.logaddexp(sums[:, :, seeing], more_sums)
         ctx.save_for_backward(q, k, v, output, sums)
-        ctx.nodes, ctx.scale = nodes, scale
+        ctx.products, ctx.scale = products, scale
         return output
 
     @staticmethod
@@ -85,9 +100,8 @@ class _TreeAttention(torch.autograd.Function):
         q, k, v, output, sums = ctx.saved_tensors
         grad = grads[0].contiguous()
         found = [torch.zeros_like(part) for part in (q, k, v)]
-
-        def add(seeing: slice, seen: slice, causal: bool) -> None:
-            # With the sums over all nodes, each product's gradient is the whole's share.
+        for seeing, seen, own in ctx.products:
+            # With the sums over all products, each one's gradient is its share of the whole's.
             parts = _backward(
                 grad[:, :, seeing],
                 q[:, :, seeing],
@@ -96,24 +110,18 @@ class _TreeAttention(torch.autograd.Function):
                 output[:, :, seeing],
                 sums[:, :, seeing],
                 0.0,
-                causal,
+                own,
                 scale=ctx.scale,
             )
             for total, part, place in zip(found, parts, (seeing, seen, seen), strict=True):
                 total[:, :, place] += part
-
-        for start, stop, end in ctx.nodes:
-            own = slice(start, stop)
-            add(own, own, causal=True)
-            if stop < end:
-                add(slice(stop, end), own, causal=False)
         return (*found, None, None)
 
 
 def attend(
     module: Any,  # noqa: ARG001
     query: torch.Tensor,  # (1, heads, tokens, size)
-    key: torch.Tensor,  # (1, key heads, tokens, size)
+    key: torch.Tensor,  # (1, key heads, head and tokens, size)
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,  # noqa: ARG001 - `progym_tree` has it
     *,
@@ -129,7 +137,8 @@ def attend(
     if group > 1:
         key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    output = _TreeAttention.apply(query, key, value, progym_tree, scale)
+    products = _products(progym_tree, key.shape[2] - query.shape[2])
+    output = cast("torch.Tensor", _TreeAttention.apply(query, key, value, products, scale))
     return output.transpose(1, 2).contiguous(), None
 
 
