@@ -68,10 +68,10 @@ def plan_trees(rows: Rows, limit: int) -> Plan:
         return Plan((), [blank])
     sequences = [path_of(*rows[row]) for row in written]
     trees = cut(sequences, limit)
-    prompts = [rows[row][0] for row in written]
+    prompts = [tuple(rows[row][0]) for row in written]
     first, last = min(prompts), max(prompts)  # what these two share, all share
     length = min(_common(first, last), min(map(len, prompts)) - 1)
-    head = tuple(first[:length]) if len(trees) > 1 and length >= _SHORTEST_HEAD else ()
+    head = first[:length] if len(trees) > 1 and length >= _SHORTEST_HEAD else ()
     if head:
         trees = cut([sequence[length:] for sequence in sequences], limit)
     found = [[written[index] for index in tree] for tree in trees]
