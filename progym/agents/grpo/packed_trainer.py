@@ -21,6 +21,7 @@ from progym.agents.grpo.batch import Tensors
 from progym.agents.grpo.heads import NO_HEAD, Head, computed_head
 from progym.agents.grpo.packing import Plan, plan_trees
 from progym.agents.grpo.scoring import can_pack, score_rows, tokens_at_once, unpad_rows
+from progym.agents.models.training_layers import training_layers
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +102,11 @@ class PackedTrainer(GRPOTrainer):
     @contextmanager
     def _headed(self, plan: Plan) -> Generator[None]:
         """Score trees of a plan on top of its head."""
-        with self.accelerator.autocast(), computed_head(self._policy, plan.head) as self._head:
+        policy = self._policy
+        with self.accelerator.autocast(), training_layers(policy):
             try:
-                yield
+                with computed_head(policy, plan.head) as self._head:
+                    yield
             finally:
                 self._head = NO_HEAD
 

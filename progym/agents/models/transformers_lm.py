@@ -13,9 +13,9 @@ from peft import PeftModel
 from progym.agents.model import GenerationRequest, Sampling
 from progym.agents.models.adapters import SHARED, adapter_in_use
 from progym.agents.models.decoding import Sampled, sample
-from progym.agents.models.merging import MergedWeights
 from progym.agents.models.prefill import Row, common_prefix, keep_nothing
 from progym.agents.models.prefix_cache import PrefixCache
+from progym.agents.models.sampling_weights import SamplingWeights
 from progym.envs.errors import BadData, PromptTooLong
 from progym.envs.records import Completion
 from progym.envs.rendering import Message
@@ -62,7 +62,7 @@ class TransformersModel:
         self.context_length: int | None = getattr(config, "max_position_embeddings", None)
         self.eos_ids = _eos_ids(model, tokenizer)
         self._prefixes: PrefixCache | None = None
-        self._merged: MergedWeights | None = None
+        self._weights: SamplingWeights | None = None
         self._max_tokens = _CACHE_BYTES // _bytes_per_token(model, config)
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
@@ -103,12 +103,12 @@ class TransformersModel:
     @contextmanager
     def standing(self) -> Generator[None]:
         """Promise that no weight changes until this ends: what follows from them is kept."""
-        before = self._prefixes, self._merged
-        self._prefixes, self._merged = PrefixCache(), MergedWeights()
+        before = self._prefixes, self._weights
+        self._prefixes, self._weights = PrefixCache(), SamplingWeights()
         try:
             yield
         finally:
-            self._prefixes, self._merged = before
+            self._prefixes, self._weights = before
 
     def generate(
         self, requests: Sequence[GenerationRequest], sampling: Sampling
@@ -136,9 +136,9 @@ class TransformersModel:
         for place, module in enumerate(modules):
             places.setdefault(self.adapters.get(module, self.shared), []).append(place)
         results: dict[int, Sampled] = {}
-        merged = self._merged or MergedWeights()
+        weights = self._weights or SamplingWeights()
         for adapter, chosen in places.items():
-            with adapter_in_use(self.model, adapter), merged.in_use(self.model, adapter):
+            with adapter_in_use(self.model, adapter), weights.in_use(self.model, adapter):
                 sampled = sample(
                     self.model,
                     [rows[place] for place in chosen],

@@ -1,0 +1,87 @@
+"""A model's weights as sampling wants them: LoRA added in, large layers laid out for their product.
+
+While nothing is trained, a layer does one product instead of three. The model's own weights are put
+back as they were, not subtracted from, so that nothing drifts however often this is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch.nn import Linear
+
+from progym.agents.models.cpu_products import Forward, gains, packed_product, replaced
+
+_BYTES = 2 << 30
+"""Memory for weights that are made; layers beyond it stay as they are."""
+
+
+class SamplingWeights:
+    """What is made of a model's weights and one adapter, kept until another adapter is wanted."""
+
+    def __init__(self) -> None:
+        self._made_for: list[str | None] = []
+        self._merged: dict[Linear, torch.Tensor] = {}
+        self._forwards: dict[Linear, Forward] = {}
+
+    @contextmanager
+    def in_use(self, model: Any, adapter: str | None) -> Generator[None]:
+        """Compute with an adapter, which is the one in use; None for none.
+
+        An adapter stays beside weights in half precision, which would round it away.
+        """
+        if self._made_for != [adapter]:
+            self._make(model, adapter)
+        adapted = dict(_adapted(model, adapter))
+        merged = [adapted[base] for base in (*self._merged, *self._forwards) if base in adapted]
+        before = {base: base.weight.data for base in self._merged}
+        for base, weight in self._merged.items():
+            base.weight.data = weight
+        for layer in merged:
+            layer.merged_adapters.append(adapter)
+        try:
+            with replaced(self._forwards):
+                yield
+        finally:
+            for base, weight in before.items():
+                base.weight.data = weight
+            for layer in merged:
+                layer.merged_adapters.remove(adapter)
+
+    @torch.no_grad()
+    def _make(self, model: Any, adapter: str | None) -> None:
+        self._made_for, self._merged, self._forwards = [adapter], {}, {}
+        room = _BYTES
+        adapted = dict(_adapted(model, adapter))
+        for base in (layer for layer in model.modules() if type(layer) is Linear):
+            weight, layer = base.weight.data, adapted.get(base)
+            if layer is None and not gains(weight):
+                continue
+            room -= weight.nbytes
+            if room < 0:
+                return
+            if layer is not None:
+                weight = weight + layer.get_delta_weight(adapter)
+            if gains(weight):
+                self._forwards[base] = packed_product(weight, base.bias)
+            else:
+                self._merged[base] = weight
+
+
+def _adapted(model: Any, adapter: str | None) -> Iterator[tuple[Linear, Any]]:
+    """Find layers that an adapter can be added into, and what holds the adapter for each."""
+    if adapter is None:
+        return
+    embedding = model.get_input_embeddings().weight  # which a head may share
+    for layer in model.modules():
+        if not isinstance(layer, LoraLinear) or adapter not in layer.lora_A:
+            continue
+        base: Any = layer.get_base_layer()
+        exact = base.weight.dtype in (torch.float32, torch.float64)
+        plain = adapter not in layer.lora_variant and not layer.lora_bias[adapter]
+        if type(base) is Linear and exact and plain and base.weight is not embedding:
+            yield base, layer
