@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch.distributed
 from letters import LETTERS, config, load_fluent
 
+from progym.agents.grpo import packed_trainer
 from progym.agents.grpo.stage import MmGrpo
 from progym.agents.policy import Policy
 from progym.envs.prompts import ModulePrompt, PromptSet, save_prompts
@@ -41,6 +42,10 @@ RUNS: dict[str, dict[str, Any]] = {
 """Runs by name."""
 
 
+FEW_TOKENS = 60
+"""Of a tree: rows take several, and processes not equally many."""
+
+
 def load_exact(policy):
     model = load_fluent(policy)
     model.model.double()
@@ -54,6 +59,7 @@ def tell_exit():
 
 
 def main(folder: Path, lm: str) -> None:
+    packed_trainer.tokens_at_once = lambda _: FEW_TOKENS
     prompts = folder / "loud.json"
     save_prompts(PromptSet({"ask": ModulePrompt("ASK.")}), prompts)
     for name, values in RUNS.items():

@@ -90,14 +90,24 @@ class PackedTrainer(GRPOTrainer):
 
     def _plan(self, part: Tensors) -> Plan:
         """Split rows, all of one module, into as many as memory has room for at once."""
-        ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
+        ids, mask = _join(part)
         count, width = ids.shape
         if not self._packs:
             size = max(1, self._tokens_at_once // width)
             return Plan((), [range(at, min(at + size, count)) for at in range(0, count, size)])
-        mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
         rows = unpad_rows(ids, mask, part["prompt_ids"].size(1))
         return plan_trees(rows, self._tokens_at_once)
+
+    def _score(self, part: Tensors) -> torch.Tensor:
+        """Give the log-probabilities of rows, all of one module, (B, C)."""
+        plan, width = self._plan(part), part["completion_ids"].size(1)
+        found: dict[int, torch.Tensor] = {}
+        with self._headed(plan):
+            for tree in plan.trees:
+                ids, mask = (values[list(tree)] for values in _join(part))
+                scored = self._get_per_token_logps_and_entropies(self._policy, ids, mask, width)
+                found |= zip(tree, scored[0], strict=True)
+        return torch.stack([found[row] for row in range(len(found))])
 
     @contextmanager
     def _headed(self, plan: Plan) -> Generator[None]:
@@ -119,7 +129,9 @@ class PackedTrainer(GRPOTrainer):
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         if not attention_mask[:, -logits_to_keep:].any():
-            blank = torch.zeros(len(input_ids), logits_to_keep, device=input_ids.device)
+            exact = torch.promote_types(self._policy.dtype, torch.float32)  # as scores are
+            size = (len(input_ids), logits_to_keep)
+            blank = torch.zeros(size, device=input_ids.device, dtype=exact)
             # Joined to the weights, so that a step without rows has gradients: zeros, like TRL.
             idle = sum(p.sum() for p in self._policy.parameters() if p.requires_grad)
             return blank + 0.0 * idle, blank, None
@@ -139,6 +151,12 @@ class PackedTrainer(GRPOTrainer):
             )
         self._scores = (scores.logprobs, scores.entropies)
         return scores.logprobs, scores.entropies, None
+
+
+def _join(part: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give ids and masks of prompts and completions side by side."""
+    ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
+    return ids, torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
 
 
 def _no_reward(completions: list[Any], **_: Any) -> list[float | None]:

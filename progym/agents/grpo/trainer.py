@@ -143,16 +143,10 @@ class GroupTrainer(PackedTrainer):
         """Score all rows, each module's with its adapter; (B, C)."""
         found = torch.zeros(tensors["completion_ids"].shape, device=tensors["prompt_ids"].device)
         for module, rows, part in split_by_module(tensors, self.step_types):
-            plan = self._plan(part)
-            with adapter_in_use(self._policy, adapter_for(module)), self._headed(plan):
-                for tree in plan.trees:
-                    some = select_rows(part, tree)
-                    ids = torch.cat([some["prompt_ids"], some["completion_ids"]], dim=1)
-                    mask = torch.cat([some["prompt_mask"], some["completion_mask"]], dim=1)
-                    width = some["completion_ids"].size(1)
-                    scored = self._get_per_token_logps_and_entropies(self._policy, ids, mask, width)
-                    found = found.to(scored[0].dtype)
-                    found[[rows[place] for place in tree], :width] = scored[0]
+            with adapter_in_use(self._policy, adapter_for(module)):
+                scored = self._score(part)
+            found = found.to(scored.dtype)
+            found[rows, : scored.size(1)] = scored
         return found
 
     def _go_backward(self, loss: torch.Tensor) -> float:
