@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from adapted_models import LARGE, adapted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from peft import LoraConfig
 
 from progym.agents.models import sampling_weights
 from progym.agents.models.adapters import SHARED, adapter_in_use
@@ -19,20 +19,7 @@ IDS = torch.arange(12).view(2, 6)
 
 @pytest.fixture
 def model():
-    """Half of its layers gain from oneDNN; the adapter is not zero."""
-    config = LlamaConfig(
-        vocab_size=600,
-        hidden_size=512,
-        intermediate_size=512,
-        num_hidden_layers=2,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        initializer_range=0.05,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-        return get_peft_model(LlamaForCausalLM(config), lora).eval()
+    return adapted(sizes=LARGE)
 
 
 @torch.no_grad()

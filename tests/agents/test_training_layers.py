@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-import transformers
-from peft import LoraConfig, get_peft_model
+from adapted_models import LARGE, adapted
 
 from progym.agents.models.adapters import adapter_in_use
 from progym.agents.models.training_layers import training_layers
@@ -13,25 +12,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 IDS = torch.arange(12).view(2, 6)
-SIZES = {
-    "vocab_size": 600,
-    "intermediate_size": 512,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "initializer_range": 0.05,
-}
-
-
-def adapted(family="llama", size=512, **settings):
-    """A model whose layers gain from oneDNN at size 512; the adapter is not zero."""
-    # Qwen's attention has biases.
-    prefix = {"llama": "Llama", "qwen": "Qwen2"}[family]
-    config = getattr(transformers, f"{prefix}Config")(hidden_size=size, **SIZES)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, **settings)
-        return get_peft_model(getattr(transformers, f"{prefix}ForCausalLM")(config), lora).eval()
 
 
 def compute(model):
@@ -42,10 +22,10 @@ def compute(model):
     return logits.detach(), torch.cat(grads)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen"])
-@pytest.mark.parametrize("size", [32, 512])
-def test_logits_and_gradients_are_those_of_peft(family, size):
-    model = adapted(family, size)
+@pytest.mark.parametrize("family", ["Llama", "Qwen2"])
+@pytest.mark.parametrize("sizes", [{}, LARGE], ids=["small", "large"])
+def test_logits_and_gradients_are_those_of_peft(family, sizes):
+    model = adapted(family, sizes=sizes)
     logits, gradients = compute(model)
     with training_layers(model):
         others, found = compute(model)
@@ -56,7 +36,7 @@ def test_logits_and_gradients_are_those_of_peft(family, size):
 
 
 def test_in_double_precision_they_are_the_same_to_its_last_digits():
-    model = adapted(size=32).double()
+    model = adapted().double()
     _, gradients = compute(model)
     with training_layers(model):
         _, found = compute(model)
@@ -64,7 +44,7 @@ def test_in_double_precision_they_are_the_same_to_its_last_digits():
 
 
 def test_without_an_adapter_in_use_layers_are_the_models_own():
-    model = adapted()
+    model = adapted(sizes=LARGE)
     with torch.no_grad(), adapter_in_use(model, None):
         expected = model(input_ids=IDS).logits
         with training_layers(model):
@@ -75,7 +55,7 @@ def test_without_an_adapter_in_use_layers_are_the_models_own():
     "settings", [{"use_dora": True}, {"lora_dropout": 0.5}, {"lora_bias": True}]
 )
 def test_adapters_of_other_kinds_are_left_to_peft(settings):
-    model = adapted(size=32, **settings)
+    model = adapted(**settings)
     _, gradients = compute(model)
     with training_layers(model):
         assert torch.equal(compute(model)[1], gradients)

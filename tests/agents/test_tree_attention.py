@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from adapted_models import adapted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
@@ -101,27 +102,6 @@ def test_trees_on_a_head_give_the_gradients_of_one_tree(way, monkeypatch):
             (scored * weights[tree]).sum().backward()
     found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     assert (found - expected).norm() <= 1e-4 * expected.norm()
-
-
-def adapted(family):
-    import transformers
-    from peft import LoraConfig, get_peft_model
-
-    config = getattr(transformers, f"{family}Config")(
-        vocab_size=90,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        initializer_range=0.2,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = getattr(transformers, f"{family}ForCausalLM")(config)
-        lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-        return get_peft_model(model, lora).eval()
 
 
 def draw(generator, count, vocabulary):

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-_SHORTEST_HEAD = 16
-"""Tokens from which a forward pass of their own pays."""
+from progym.agents.models.prefixes import common_prefix, shared_length
 
 Rows = Sequence[tuple[Sequence[int], Sequence[int]]]
 """Prompt ids and completion ids of each row."""
@@ -69,11 +68,9 @@ def plan_trees(rows: Rows, limit: int) -> Plan:
     sequences = [path_of(*rows[row]) for row in written]
     trees = cut(sequences, limit)
     prompts = [tuple(rows[row][0]) for row in written]
-    first, last = min(prompts), max(prompts)  # what these two share, all share
-    length = min(_common(first, last), min(map(len, prompts)) - 1)
-    head = first[:length] if len(trees) > 1 and length >= _SHORTEST_HEAD else ()
+    head = prompts[0][: common_prefix(prompts)] if len(trees) > 1 else ()
     if head:
-        trees = cut([sequence[length:] for sequence in sequences], limit)
+        trees = cut([sequence[len(head) :] for sequence in sequences], limit)
     found = [[written[index] for index in tree] for tree in trees]
     found[0] += blank
     return Plan(head, found)
@@ -89,7 +86,7 @@ def lay_out(sequences: Sequence[Sequence[int]]) -> Pack:
     order = _rank(sequences)
     packed, path = Pack(), list[int]()
     for rank, index in enumerate(order):
-        shared = _common(sequences[order[rank - 1]], sequences[index]) if rank else 0
+        shared = shared_length(sequences[order[rank - 1]], sequences[index]) if rank else 0
         path = packed.add(index, sequences[index], path, shared)
     packed.close(path)
     return packed
@@ -99,7 +96,7 @@ def cut(sequences: Sequence[Sequence[int]], limit: int) -> list[list[int]]:
     """Split sequences into trees of at most `limit` tokens, fewest in all; gives their indices."""
     order = _rank(sequences)
     ranked = [sequences[index] for index in order]
-    shared = [0, *(_common(one, other) for one, other in pairwise(ranked))]
+    shared = [0, *(shared_length(one, other) for one, other in pairwise(ranked))]
     stretches = _cut([len(sequence) for sequence in ranked], shared, limit)
     return [order[start:stop] for start, stop in stretches]
 
@@ -128,10 +125,3 @@ def _cut(lengths: Sequence[int], shared: Sequence[int], limit: int) -> list[tupl
 
 def _rank(sequences: Sequence[Sequence[int]]) -> list[int]:
     return sorted(range(len(sequences)), key=lambda index: tuple(sequences[index]))
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    for place, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return place
-    return min(len(one), len(other))

@@ -16,11 +16,9 @@ from typing import Any, cast
 import torch
 from transformers import AttentionInterface
 
-from progym.agents.models.shared_attention import can_share
-from progym.envs.errors import BadValue
+from progym.agents.models.shared_attention import can_share, refuse_unhandled
 
 NAME = "progym_tree"
-_NOT_HANDLED = ("position_bias", "softcap", "s_aux", "sliding_window")
 # No public one gives the log of the softmax's sum.
 _forward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -130,9 +128,7 @@ def attend(
     **others: Any,
 ) -> tuple[torch.Tensor, None]:  # (1, tokens, heads, size)
     """Attend along the ways of a tree."""
-    for name in _NOT_HANDLED:
-        if others.get(name) is not None:
-            raise BadValue(f"This model's attention uses {name}; it can't be packed as trees.")
+    refuse_unhandled(others)
     group = query.shape[1] // key.shape[1]
     if group > 1:
         key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 _SMALLEST = 1 << 18
 """Weights of a layer that gains."""
 # Torch's compiler writes these two calls, too; there is no public way.
-_multiply: Any = torch.ops.mkldnn._linear_pointwise
+_linear: Any = torch.ops.mkldnn._linear_pointwise
 _reorder: Any = torch.ops.mkldnn._reorder_linear_weight
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
@@ -38,13 +38,12 @@ def product(
     """Give what a linear layer gives, the faster way; carries no gradient."""
     if not gains(weight):
         return linear(given, weight, bias)
-    return _multiply(given.contiguous(), weight, bias, "none", [], "")
+    return _multiply(given, weight, bias)
 
 
 def packed_product(weight: torch.Tensor, bias: torch.Tensor | None) -> Forward:
     """Give the product with a copy of a weight that gains, laid out for it once."""
-    packed = _reorder(weight, None)
-    return partial(_packed_product, packed=packed, bias=bias)
+    return partial(_multiply, weight=_reorder(weight, None), bias=bias)
 
 
 @contextmanager
@@ -59,7 +58,5 @@ def replaced(forwards: Mapping[Any, Forward]) -> Generator[None]:
             del layer.forward
 
 
-def _packed_product(
-    given: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None
-) -> torch.Tensor:
-    return _multiply(given.contiguous(), packed, bias, "none", [], "")
+def _multiply(given: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return _linear(given.contiguous(), weight, bias, "none", [], "")

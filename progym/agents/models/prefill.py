@@ -15,12 +15,11 @@ import torch
 from transformers import Cache, DynamicCache
 
 from progym.agents.models.kv_buffer import KVBuffer, contents_of
+from progym.agents.models.prefixes import common_prefix
 from progym.agents.models.shared_attention import KeysValues, Segment, Shared
 
 _TOKENS = 4096
 """Prompt tokens computed at once; more gains nothing and costs memory."""
-_SHORTEST_PREFIX = 16
-"""Tokens that must be shared before a pass of their own pays."""
 
 Prompt = tuple[int, ...]
 Layers = list[KeysValues]
@@ -125,14 +124,6 @@ def _by_head(rows: Sequence[Row]) -> Iterator[dict[Prompt, list[int]]]:
     for i, row in enumerate(rows):
         heads.setdefault(row.head, {}).setdefault(row.prompt, []).append(i)
     yield from heads.values()
-
-
-def common_prefix(prompts: Sequence[Prompt]) -> int:
-    """Count the tokens all prompts begin with, leaving each at least one; 0 if it would not pay."""
-    first, last = min(prompts), max(prompts)  # what these two share, all share
-    most = min(map(len, prompts)) - 1
-    shared = next((i for i in range(most) if first[i] != last[i]), most)
-    return shared if shared >= _SHORTEST_PREFIX else 0
 
 
 def _chunks(prompts: list[Prompt], shared: int) -> Iterator[list[Prompt]]:

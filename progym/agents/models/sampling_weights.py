@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear as LoraLinear
 from torch.nn import Linear
 
 from progym.agents.models.cpu_products import Forward, gains, packed_product, replaced
+from progym.agents.models.lora_layers import has_plain_lora
 
 _BYTES = 2 << 30
 """Memory for weights that are made; layers beyond it stay as they are."""
@@ -25,6 +25,7 @@ class SamplingWeights:
 
     def __init__(self) -> None:
         self._made_for: list[str | None] = []
+        self._holders: list[Any] = []  # of adapters that were added in
         self._merged: dict[Linear, torch.Tensor] = {}
         self._forwards: dict[Linear, Forward] = {}
 
@@ -36,12 +37,10 @@ class SamplingWeights:
         """
         if self._made_for != [adapter]:
             self._make(model, adapter)
-        adapted = dict(_adapted(model, adapter))
-        merged = [adapted[base] for base in (*self._merged, *self._forwards) if base in adapted]
         before = {base: base.weight.data for base in self._merged}
         for base, weight in self._merged.items():
             base.weight.data = weight
-        for layer in merged:
+        for layer in self._holders:
             layer.merged_adapters.append(adapter)
         try:
             with replaced(self._forwards):
@@ -49,12 +48,12 @@ class SamplingWeights:
         finally:
             for base, weight in before.items():
                 base.weight.data = weight
-            for layer in merged:
+            for layer in self._holders:
                 layer.merged_adapters.remove(adapter)
 
     @torch.no_grad()
     def _make(self, model: Any, adapter: str | None) -> None:
-        self._made_for, self._merged, self._forwards = [adapter], {}, {}
+        self._made_for, self._holders, self._merged, self._forwards = [adapter], [], {}, {}
         room = _BYTES
         adapted = dict(_adapted(model, adapter))
         for base in (layer for layer in model.modules() if type(layer) is Linear):
@@ -66,6 +65,7 @@ class SamplingWeights:
                 return
             if layer is not None:
                 weight = weight + layer.get_delta_weight(adapter)
+                self._holders.append(layer)
             if gains(weight):
                 self._forwards[base] = packed_product(weight, base.bias)
             else:
@@ -78,10 +78,8 @@ def _adapted(model: Any, adapter: str | None) -> Iterator[tuple[Linear, Any]]:
         return
     embedding = model.get_input_embeddings().weight  # which a head may share
     for layer in model.modules():
-        if not isinstance(layer, LoraLinear) or adapter not in layer.lora_A:
-            continue
-        base: Any = layer.get_base_layer()
-        exact = base.weight.dtype in (torch.float32, torch.float64)
-        plain = adapter not in layer.lora_variant and not layer.lora_bias[adapter]
-        if type(base) is Linear and exact and plain and base.weight is not embedding:
-            yield base, layer
+        if has_plain_lora(layer, adapter):
+            base: Any = layer.get_base_layer()
+            exact = base.weight.dtype in (torch.float32, torch.float64)
+            if exact and base.weight is not embedding:
+                yield base, layer

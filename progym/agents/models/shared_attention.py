@@ -7,7 +7,7 @@ columns in another, and the two softmaxes are merged exactly.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -85,9 +85,7 @@ def attend(
     **others: Any,
 ) -> tuple[torch.Tensor, None]:  # (rows, queries, heads, size)
     """Attend to what a segment shares and to each row's own columns."""
-    for name in _NOT_HANDLED:
-        if others.get(name) is not None:
-            raise BadValue(f"This model's attention uses {name}; prompts can't be shared in it.")
+    refuse_unhandled(others)
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     outputs: list[torch.Tensor] = []
     start, index = 0, int(module.layer_idx)
@@ -100,6 +98,13 @@ def attend(
         outputs.append(how(query[rows], key[rows], value[rows], mask, layer))
     output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return output.transpose(1, 2).contiguous(), None
+
+
+def refuse_unhandled(settings: Mapping[str, Any]) -> None:
+    """Raise BadValue for what a model asks of its attention and ours does not do."""
+    for name in _NOT_HANDLED:
+        if settings.get(name) is not None:
+            raise BadValue(f"This model's attention uses {name}, which can't be shared or packed.")
 
 
 def _attend_prompt(

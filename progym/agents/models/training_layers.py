@@ -16,6 +16,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch.nn import Identity, Linear, Module
 
 from progym.agents.models.cpu_products import Forward, gains, product, replaced
+from progym.agents.models.lora_layers import has_plain_lora
 
 
 @contextmanager
@@ -37,15 +38,14 @@ def _is_frozen(layer: Module) -> bool:
 
 def _plain_adapter(layer: Any) -> str | None:
     """Name the one adapter in use, if it is what the paper on LoRA describes and nothing more."""
-    base = layer.get_base_layer()
     if layer.disable_adapters or layer.merged or len(layer.active_adapters) != 1:
         return None
     name: str = layer.active_adapters[0]
-    if name not in layer.lora_A or name in layer.lora_variant or layer.lora_bias[name]:
+    if not has_plain_lora(layer, name) or not isinstance(layer.lora_dropout[name], Identity):
         return None
-    plain = type(base) is Linear and _is_frozen(base)
-    plain = plain and isinstance(layer.lora_dropout[name], Identity)
-    return name if plain and layer.lora_A[name].weight.dtype is base.weight.dtype else None
+    base = layer.get_base_layer()
+    alike = layer.lora_A[name].weight.dtype is base.weight.dtype
+    return name if alike and _is_frozen(base) else None
 
 
 class _Frozen(torch.autograd.Function):

@@ -13,8 +13,9 @@ from peft import PeftModel
 from progym.agents.model import GenerationRequest, Sampling
 from progym.agents.models.adapters import SHARED, adapter_in_use
 from progym.agents.models.decoding import Sampled, sample
-from progym.agents.models.prefill import Row, common_prefix, keep_nothing
+from progym.agents.models.prefill import Row, keep_nothing
 from progym.agents.models.prefix_cache import PrefixCache
+from progym.agents.models.prefixes import common_prefix
 from progym.agents.models.sampling_weights import SamplingWeights
 from progym.envs.errors import BadData, PromptTooLong
 from progym.envs.records import Completion
