@@ -15,6 +15,7 @@ import torch
 from transformers import DynamicCache
 
 from progym.agents.models.kv_buffer import contents_of
+from progym.agents.models.last_layer import wanted_only
 from progym.agents.models.prefill import Layers
 
 
@@ -44,7 +45,8 @@ def computed_head(model: Any, token_ids: Sequence[int]) -> Generator[Head]:
         return
     cache = DynamicCache()
     ids = torch.tensor([list(token_ids)], device=model.device)
-    model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    with wanted_only(model, ids.new_tensor([ids.shape[1] - 1])):
+        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     computed = contents_of(cache)
     learns = torch.is_grad_enabled()
     layers = [tuple(part.detach().requires_grad_(learns) for part in pair) for pair in computed]

@@ -18,15 +18,18 @@ from transformers.cache_utils import DynamicLayer
 
 from progym.agents.grpo.heads import NO_HEAD, Head, computed_head
 from progym.agents.grpo.packing import Pack, Rows, lay_out, path_of
+from progym.agents.grpo.token_scores import score_tokens
 from progym.agents.grpo.tree_attention import nodes_of, tree_attention
+from progym.agents.models.last_layer import wanted_only
 
 _TREE_BYTES = {"cpu": 2 << 30, "cuda": 16 << 30}
 """Memory for a tree's activations."""
-_FEWEST, _MOST = 512, 4096
-"""Tokens of a tree, whatever they take."""
+_FEWEST = 512
+_MOST = {"cpu": 1024, "cuda": 4096}
+"""Tokens of a tree, whatever they take; on a CPU more gain nothing and leave its cache sooner."""
 _ACTIVATIONS = 24
 """Values kept for each token, layer and hidden unit, LoRA included: 17 to 20 in Llamas measured."""
-_LOGITS = 4
+_LOGITS = 2
 """Values in single precision kept for each token and entry of the vocabulary."""
 
 Model = Callable[..., Any]
@@ -44,8 +47,9 @@ def tokens_at_once(model: Any) -> int:
     """Give how many tokens a tree may have, so that memory is bounded."""
     config = model.config.get_text_config()
     kept = _ACTIVATIONS * model.dtype.itemsize * config.num_hidden_layers * config.hidden_size
-    room = _TREE_BYTES.get(model.device.type, _TREE_BYTES["cpu"])
-    return min(max(room // (kept + 4 * _LOGITS * config.vocab_size), _FEWEST), _MOST)
+    device = model.device.type if model.device.type in _MOST else "cpu"
+    fitting = _TREE_BYTES[device] // (kept + 4 * _LOGITS * config.vocab_size)
+    return min(max(fitting, _FEWEST), _MOST[device])
 
 
 def score_rows(
@@ -120,7 +124,7 @@ def _forward(
         "tuple[torch.Tensor, torch.Tensor]",
         torch.unique(torch.tensor(nodes, device=device), return_inverse=True),
     )
-    with tree_attention(model) as takes_trees:
+    with tree_attention(model) as takes_trees, wanted_only(model, distinct):
         if takes_trees:
             seen: dict[str, Any] = {"progym_tree": nodes_of(packed.ends)}
         else:
@@ -133,11 +137,7 @@ def _forward(
             use_cache=start > 0,
             **seen,
         ).logits[0]  # (distinct nodes, V)
-    exact = torch.promote_types(logits.dtype, torch.float32)
-    logprobs = torch.log_softmax(logits.to(exact) / temperature, dim=-1)
-    with torch.no_grad():
-        entropies = -(logprobs.exp() * logprobs).sum(-1)
-    return logprobs[inverse, torch.tensor(labels, device=device)], entropies[inverse]
+    return score_tokens(logits, inverse, torch.tensor(labels, device=device), temperature)
 
 
 def _mask(packed: Pack, start: int, model: Any) -> torch.Tensor:

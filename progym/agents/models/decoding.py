@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import groupby
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 
 from progym.agents.model import Sampling
 from progym.agents.models.prefill import Keep, Prefilled, Row, keep_nothing, prefill, run_model
-from progym.agents.models.shared_attention import Segment, sharing
+from progym.agents.models.shared_attention import sharing
 from progym.envs.errors import BadValue
 
 _DROP_SHARE = 0.25
@@ -82,7 +81,7 @@ class _State:
 
     def __init__(self, rows: Sequence[Row], start: Prefilled, room: int) -> None:
         self.logits, self.cache, self.mask = start.logits, start.cache, start.mask
-        self.columns, self.segments = start.columns, start.segments
+        self.columns, self.shared = start.columns, start.shared
         device = self.logits.device
         uniforms = np.stack([np.random.default_rng(row.seed).random(room) for row in rows])
         self.uniforms = torch.from_numpy(uniforms).to(device)  # (rows, room)
@@ -92,10 +91,11 @@ class _State:
         """Drop all other rows; gives the kept ones as an index."""
         index = torch.tensor(rows, device=self.lengths.device)
         self.cache.batch_select_indices(index)
-        self.mask, self.uniforms = self.mask[index], self.uniforms[index]
-        self.lengths = self.lengths[index]
-        if self.segments is not None:
-            self.segments = _keep_segments(self.segments, rows)
+        self.uniforms, self.lengths = self.uniforms[index], self.lengths[index]
+        if self.mask is not None:
+            self.mask = self.mask[index]
+        if self.shared is not None:
+            self.shared = [left for one in self.shared if (left := one.keep(rows))]
         return index
 
     def advance(self, model: Any, tokens: torch.Tensor) -> None:
@@ -106,17 +106,10 @@ class _State:
             tokens[:, None],
             self.lengths[:, None],
             self.cache,
-            mask=self.mask[:, : self.columns],
-            segments=self.segments,
+            mask=None if self.mask is None else self.mask[:, : self.columns],
+            shared=self.shared,
         )
         self.lengths = self.lengths + 1
-
-
-def _keep_segments(segments: Sequence[Segment], rows: Sequence[int]) -> list[Segment]:
-    """Shrink segments to the rows that are kept, which are in order."""
-    owners = [segment for segment in segments for _ in range(segment.rows)]
-    kept = groupby((owners[row] for row in rows), key=id)
-    return [replace(found[0], rows=len(found)) for found in (list(group) for _, group in kept)]
 
 
 def _decode(
@@ -150,16 +143,16 @@ def _choose(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Pick a token for each row; gives ids and log-probabilities, (rows,)."""
     scaled = logits if temperature in (0, 1) else logits / temperature
-    logprobs = scaled.log_softmax(-1)
+    chances = scaled.softmax(-1)
     if temperature == 0:
         tokens = logits.argmax(-1)
     else:
         # torch.multinomial is 15 times slower and draws from a global stream.
-        cumulative = logprobs.exp().cumsum(-1, dtype=torch.float64)
+        cumulative = chances.cumsum(-1, dtype=torch.float64)
         points = uniforms[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, points, right=True)[:, 0]
         tokens = tokens.clamp_(max=logits.shape[1] - 1)
-    chosen = logprobs.gather(1, tokens[:, None])[:, 0]
+    chosen = chances.gather(1, tokens[:, None])[:, 0].log()
     if not bool(chosen.isfinite().all()):
         raise BadValue("The model's logits are not numbers: its weights or its adapter are broken.")
     return tokens, chosen

@@ -39,40 +39,43 @@ class _BufferedLayer(DynamicLayer):
 
 
 class KVBuffer:
-    """The cache of a decoding batch: filled prompt by prompt, then grown a column a step.
+    """The cache of a decoding batch: prompts may be copied into it, then it grows a column a step.
 
     Args:
+        like: Keys and values by layer, whose heads and sizes it has.
         rows: Sequences in the batch.
         columns: Columns that prompts may fill; a row's unused ones have to be masked.
         room: Columns to decode into.
     """
 
-    def __init__(self, rows: int, columns: int, room: int) -> None:
-        self._shape = (rows, columns, room)
-        self._layers: list[_BufferedLayer] = []
+    def __init__(
+        self,
+        like: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        *,
+        rows: int,
+        columns: int,
+        room: int,
+    ) -> None:
+        def empty(one: torch.Tensor) -> torch.Tensor:
+            return one.new_zeros((rows, one.shape[1], columns + room, one.shape[3]))
 
-    def fill(self, rows: Sequence[int], cache: Cache, sources: Sequence[int]) -> None:
-        """Copy rows `sources` of a prefilled cache to rows of the buffer, up to its last column."""
-        contents = contents_of(cache)
-        if not self._layers:
-            self._layers = [self._make_layer(keys, values) for keys, values in contents]
-        to, at = torch.tensor(rows), torch.tensor(sources)
+        self._columns = columns
+        self._layers = [
+            _BufferedLayer(empty(keys), empty(values), columns) for keys, values in like
+        ]
+
+    def fill(
+        self, row: int, contents: Sequence[tuple[torch.Tensor, torch.Tensor]], source: int
+    ) -> None:
+        """Copy a row of some keys and values to one of the buffer, up to its last prompt column."""
         for own, (keys, values) in zip(self._layers, contents, strict=True):
-            place = slice(self._shape[1] - keys.shape[2], self._shape[1])
-            own.keys[to, :, place] = keys[at]
-            own.values[to, :, place] = values[at]
+            place = slice(self._columns - keys.shape[2], self._columns)
+            own.keys[row, :, place] = keys[source]
+            own.values[row, :, place] = values[source]
 
     def cache(self) -> Cache:
         """Give the buffer in the form that models take; it decodes into the room set aside."""
         return Cache(layers=list(self._layers))
-
-    def _make_layer(self, keys: torch.Tensor, values: torch.Tensor) -> _BufferedLayer:
-        rows, columns, room = self._shape
-
-        def empty(like: torch.Tensor) -> torch.Tensor:
-            return like.new_zeros((rows, like.shape[1], columns + room, like.shape[3]))
-
-        return _BufferedLayer(empty(keys), empty(values), columns)
 
 
 def contents_of(cache: Cache) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -8,6 +8,7 @@ is shared changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ import torch
 from transformers import Cache, DynamicCache
 
 from progym.agents.models.kv_buffer import KVBuffer, contents_of
+from progym.agents.models.last_layer import wanted_only
 from progym.agents.models.prefixes import common_prefix
-from progym.agents.models.shared_attention import KeysValues, Segment, Shared
+from progym.agents.models.shared_attention import Beginning
+from progym.agents.models.shared_keys import KeysValues, SharedKeys
 
 _TOKENS = 4096
 """Prompt tokens computed at once; more gains nothing and costs memory."""
@@ -49,40 +52,59 @@ class Prefilled:
 
     logits: torch.Tensor  # (rows, vocabulary)
     cache: Cache
-    mask: torch.Tensor  # (rows, columns + room), True where a token is or will be
-    segments: list[Segment] | None  # None for models that can't share
-    columns: int  # columns in use
+    columns: int  # of the cache in use
+    mask: torch.Tensor | None  # (rows, columns + room), True where a token is or will be
+    shared: list[SharedKeys] | None
+    """What rows look at beside their cache and its mask; None for models that can't share."""
 
 
 def prefill(
     model: Any, rows: Sequence[Row], room: int, *, share: bool, keep: Keep = keep_nothing
 ) -> Prefilled:
-    """Compute the prompts of rows, of which those with equal heads stand together."""
-    groups = list(_by_head(rows))
-    heads = {row.head: row.head_ids for row in rows}
-    shared = [common_prefix(list(group)) if share else 0 for group in groups]
-    columns = max(
-        max(map(len, group)) - length for group, length in zip(groups, shared, strict=True)
-    )
-    buffer = KVBuffer(len(rows), columns, room)
+    """Compute the prompts of rows, of which those with equal heads, and prompts, stand together."""
+    if not share:
+        return _prefill_apart(model, rows, room)
+    shared: list[SharedKeys] = []
+    logits: list[torch.Tensor] = []
+    for head, group in _by_head(rows).items():
+        start, prompts = shared[-1].stop if shared else 0, list(group)
+        length = common_prefix(prompts)
+        before = _prefill_prefix(model, prompts[0][:length], head[1], keep) if length else None
+        if before is not None:
+            shared.append(SharedKeys(before, start, [sum(group.values())]))
+        for chunk in _chunks(prompts, length):
+            own = _prefill_chunk(model, chunk, length, before, share=True)
+            counts = [group[prompt] for prompt in chunk]
+            mask = None if bool(own.mask.all()) else own.mask[:, None, None]
+            shared.append(SharedKeys(contents_of(own.cache), start, counts, mask))
+            start = shared[-1].stop
+            logits += [row.expand(count, -1) for row, count in zip(own.logits, counts, strict=True)]
+    cache = KVBuffer(shared[-1].layers, rows=len(rows), columns=0, room=room).cache()
+    return Prefilled(torch.cat(logits), cache, 0, None, shared)
+
+
+def _prefill_apart(model: Any, rows: Sequence[Row], room: int) -> Prefilled:
+    """Compute the prompts of rows for a model that can't share: each row has all keys to itself."""
+    places: dict[Prompt, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row.prompt, []).append(place)
+    columns = max(map(len, places))
     mask = torch.zeros(len(rows), columns + room, dtype=torch.bool, device=model.device)
     mask[:, columns:] = True
-    logits: torch.Tensor | None = None
-    segments: list[Segment] = []
-    for group, length, head in zip(groups, shared, heads.values(), strict=True):
-        prefix = _prefill_prefix(model, next(iter(group))[:length], head, keep) if length else None
-        segments.append(Segment(sum(map(len, group.values())), prefix))
-        for chunk in _chunks(list(group), length):
-            own = _prefill_chunk(model, chunk, length, prefix, share=share)
-            pairs = [(row, at) for at, prompt in enumerate(chunk) for row in group[prompt]]
-            to, sources = [row for row, _ in pairs], [at for _, at in pairs]
-            if logits is None:
-                logits = own.logits.new_empty(len(rows), own.logits.shape[1])
-            logits[to] = own.logits[sources]
-            mask[to, columns - own.mask.shape[1] : columns] = own.mask[sources]
-            buffer.fill(to, own.cache, sources)
-    assert logits is not None
-    return Prefilled(logits, buffer.cache(), mask, segments if share else None, columns)
+    buffer: KVBuffer | None = None
+    logits: dict[int, torch.Tensor] = {}
+    for chunk in _chunks(list(places), 0):
+        own = _prefill_chunk(model, chunk, 0, None, share=False)
+        found = contents_of(own.cache)
+        buffer = buffer or KVBuffer(found, rows=len(rows), columns=columns, room=room)
+        for at, prompt in enumerate(chunk):
+            for place in places[prompt]:
+                buffer.fill(place, found, at)
+                mask[place, columns - own.mask.shape[1] : columns] = own.mask[at]
+                logits[place] = own.logits[at]
+    assert buffer is not None
+    stacked = torch.stack([logits[place] for place in range(len(rows))])
+    return Prefilled(stacked, buffer.cache(), columns, mask, None)
 
 
 def run_model(
@@ -91,39 +113,31 @@ def run_model(
     positions: torch.Tensor,
     cache: Cache,
     *,
-    mask: torch.Tensor,  # (rows, columns), the queries' own included
-    segments: Sequence[Segment] | None,
+    mask: torch.Tensor | None = None,  # (rows, columns), the queries' own included
+    shared: Beginning | Sequence[SharedKeys] | None,
 ) -> torch.Tensor:
     """Compute tokens on top of a cache; gives the last one's logits, (rows, vocabulary)."""
-    extra: dict[str, Any] = {"attention_mask": mask}
-    if segments is not None:
-        extra = {"progym_shared": Shared(segments, _visible(mask, ids.shape[1]))}
-    output = model(
-        input_ids=ids,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-        **extra,
-    )
+    seen = {"attention_mask": mask} if shared is None else {"progym_shared": shared}
+    last = torch.tensor([ids.shape[1] - 1], device=ids.device)
+    with wanted_only(model, last) if ids.shape[1] > 1 else nullcontext():
+        output = model(
+            input_ids=ids,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **seen,
+        )
     return output.logits[:, -1].float()
 
 
-def _visible(mask: torch.Tensor, queries: int) -> torch.Tensor | None:
-    """Combine padding and causality; (rows, 1, queries, columns), None where nothing is hidden."""
-    if queries == 1:
-        return None if bool(mask.all()) else mask[:, None, None]
-    order = torch.arange(mask.shape[1], device=mask.device)
-    causal = order[None, :] <= order[-queries:, None]
-    return mask[:, None, None] & causal
-
-
-def _by_head(rows: Sequence[Row]) -> Iterator[dict[Prompt, list[int]]]:
-    """Give, head by head, the distinct prompts and the rows that want each."""
-    heads: dict[Hashable, dict[Prompt, list[int]]] = {}
-    for i, row in enumerate(rows):
-        heads.setdefault(row.head, {}).setdefault(row.prompt, []).append(i)
-    yield from heads.values()
+def _by_head(rows: Sequence[Row]) -> dict[tuple[Hashable, Prompt], dict[Prompt, int]]:
+    """Give, head by head, the distinct prompts, and how many rows want each."""
+    heads: dict[tuple[Hashable, Prompt], dict[Prompt, int]] = {}
+    for row in rows:
+        wanted = heads.setdefault((row.head, row.head_ids), {})
+        wanted[row.prompt] = wanted.get(row.prompt, 0) + 1
+    return heads
 
 
 def _chunks(prompts: list[Prompt], shared: int) -> Iterator[list[Prompt]]:
@@ -150,9 +164,8 @@ def _extend(model: Any, prefix: Prompt, start: int, before: Layers | None) -> La
     """Compute the keys and values of a prefix's tokens from `start` on, given those before."""
     ids = torch.tensor([prefix[start:]], device=model.device)
     positions = torch.arange(start, len(prefix), device=model.device)[None]
-    cache = DynamicCache()
-    mask = torch.ones_like(ids, dtype=torch.bool)
-    run_model(model, ids, positions, cache, mask=mask, segments=[Segment(1, before)])
+    cache, mask = DynamicCache(), torch.ones_like(ids, dtype=torch.bool)
+    run_model(model, ids, positions, cache, shared=Beginning(before, _visible(mask)))
     return contents_of(cache)
 
 
@@ -189,6 +202,11 @@ def _prefill_chunk(
         positions.to(device),
         cache,
         mask=mask.to(device),
-        segments=[Segment(count, prefix)] if share else None,
+        shared=Beginning(prefix, _visible(mask.to(device))) if share else None,
     )
     return _Own(logits, cache, mask.to(device))
+
+
+def _visible(mask: torch.Tensor) -> torch.Tensor:
+    """Combine padding and causality; (rows, 1, columns, columns)."""
+    return mask[:, None, None] & torch.ones_like(mask[0]).expand(mask.shape[1], -1).tril()

@@ -1,8 +1,7 @@
 """Attention to keys that many rows have in common, kept and read once instead of once for each row.
 
 Prompts of one module begin alike (instruction, form, demos), and prompt search makes that beginning
-long. While decoding, all rows' queries attend to the shared part in one product and to their own
-columns in another, and the two softmaxes are merged exactly.
+long. A prompt is computed on top of it; what is drawn, on top of both.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from progym.agents.models.shared_keys import KeysValues, SharedKeys, average
 from progym.envs.errors import BadValue
 
 NAME = "progym_shared_prefix"
@@ -25,22 +25,12 @@ _COLUMNS = 1 << 16
 """Columns of keys, over all rows, that are laid out at once for a layer."""
 _NOT_HANDLED = ("position_bias", "softcap", "s_aux", "sliding_window")
 
-KeysValues = tuple[torch.Tensor, torch.Tensor]
-
 
 @dataclass(frozen=True)
-class Segment:
-    """Consecutive rows of a batch, and the keys and values they share; None for nothing."""
+class Beginning:
+    """What rows of prompts go on from, and what each of their tokens may see of its own row."""
 
-    rows: int
-    layers: Sequence[KeysValues] | None  # by layer, (1, heads, prefix, size)
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What a forward pass knows beyond its cache: the segments, and each row's visible columns."""
-
-    segments: Sequence[Segment]
+    layers: Sequence[KeysValues] | None  # by layer, (1, heads, columns, size); None for nothing
     mask: torch.Tensor | None  # (rows, 1, queries, own columns), False where hidden
 
 
@@ -81,22 +71,18 @@ def attend(
     attention_mask: torch.Tensor | None,  # noqa: ARG001 - `progym_shared` has it
     *,
     scaling: float | None = None,
-    progym_shared: Shared,
+    progym_shared: Beginning | Sequence[SharedKeys],
     **others: Any,
 ) -> tuple[torch.Tensor, None]:  # (rows, queries, heads, size)
-    """Attend to what a segment shares and to each row's own columns."""
+    """Attend to what rows share and to each row's own columns."""
     refuse_unhandled(others)
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    outputs: list[torch.Tensor] = []
-    start, index = 0, int(module.layer_idx)
-    for segment in progym_shared.segments:
-        rows = slice(start, start + segment.rows)
-        start += segment.rows
-        mask = None if progym_shared.mask is None else progym_shared.mask[rows]
-        layer = None if segment.layers is None else segment.layers[index]
-        how = _attend_step if query.shape[2] == 1 else _attend_prompt
-        outputs.append(how(query[rows], key[rows], value[rows], mask, layer))
-    output = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    layer = int(module.layer_idx)
+    if isinstance(progym_shared, Beginning):
+        before = None if progym_shared.layers is None else progym_shared.layers[layer]
+        output = _attend_prompt(query, key, value, progym_shared.mask, before)
+    else:
+        output = _attend_step(query, key, value, progym_shared, layer)
     return output.transpose(1, 2).contiguous(), None
 
 
@@ -139,33 +125,19 @@ def _attend_step(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    mask: torch.Tensor | None,
-    shared: KeysValues | None,
+    shared: Sequence[SharedKeys],
+    layer: int,
 ) -> torch.Tensor:
-    """Attend with one query a row: reading keys is what costs, so the shared ones are read once."""
+    """Attend with one query a row, to keys that are shared and to all of the row's own."""
     rows, heads, _, size = query.shape
     grouped = query.view(rows, key.shape[1], -1, size)
-    scores = grouped @ key.transpose(-1, -2)
-    if mask is not None:
-        scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
-    output, weight = _average(scores, value)
-    if shared is not None:
-        pooled = grouped.transpose(0, 1).reshape(key.shape[1], -1, size)
-        averaged = _average(pooled @ shared[0][0].transpose(-1, -2), shared[1][0])
-        output2, weight2 = (
-            part.view(key.shape[1], rows, -1, part.shape[-1]).transpose(0, 1) for part in averaged
-        )
-        output = torch.lerp(output2, output, torch.sigmoid(weight - weight2))
+    output, weight = average(grouped @ key.transpose(-1, -2), value)
+    for one in shared:
+        mine = slice(one.start, one.stop)
+        more, more_weight = one.attend(grouped[mine], layer)
+        output[mine] = torch.lerp(output[mine], more, torch.sigmoid(more_weight - weight[mine]))
+        weight[mine] = torch.logaddexp(weight[mine], more_weight)
     return output.reshape(rows, heads, 1, -1)
-
-
-def _average(scores: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Average values by the softmax of scores; gives that and log(sum(exp(scores)))."""
-    top = scores.amax(-1, keepdim=True)
-    # The fused softmax keeps its sum to itself, but the largest weight is exp(0) / sum. A plain exp
-    # is slow on the CPU where it underflows, which it does wherever the mask hides something.
-    weights = scores.softmax(-1)
-    return weights @ values, top - weights.amax(-1, keepdim=True).log()
 
 
 AttentionInterface.register(NAME, attend)

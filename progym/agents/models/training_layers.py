@@ -15,7 +15,7 @@ import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch.nn import Identity, Linear, Module
 
-from progym.agents.models.cpu_products import Forward, gains, product, replaced
+from progym.agents.models.cpu_products import Forward, product, replaced, takes
 from progym.agents.models.lora_layers import has_plain_lora
 
 
@@ -24,7 +24,7 @@ def training_layers(model: Any) -> Generator[None]:
     """Compute a model's frozen layers, and those with the adapter in use, faster."""
     forwards: dict[Module, Forward] = {}
     for layer in model.modules():
-        if type(layer) is Linear and _is_frozen(layer) and gains(layer.weight):
+        if type(layer) is Linear and _is_frozen(layer) and takes(layer.weight):
             forwards[layer] = partial(_compute_frozen, layer)
         elif isinstance(layer, LoraLinear) and (adapter := _plain_adapter(layer)):
             forwards[layer] = partial(_compute_adapted, layer, adapter)
