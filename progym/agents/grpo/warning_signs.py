@@ -54,8 +54,9 @@ class WarningSigns:
             return None
         return (
             f"For {STEPS} steps in a row, all rewards in every group of module {name!r} were "
-            "equal: it learns nothing. Draw more rollouts, raise temperature, or take a reward "
-            "that tells its answers apart."
+            f"equal, {metrics['reward']:.3f} on average in the last: it learns nothing. If that is "
+            "the best there is, stop here; else draw more rollouts, raise temperature, or take a "
+            "reward that tells its answers apart."
         )
 
     def _collapse(self, name: str, metrics: Metrics) -> str | None:

@@ -19,7 +19,7 @@ from progym.agents.models.kv_buffer import KVBuffer, contents_of
 from progym.agents.models.last_layer import wanted_only
 from progym.agents.models.prefixes import common_prefix
 from progym.agents.models.shared_attention import Beginning
-from progym.agents.models.shared_keys import KeysValues, SharedKeys
+from progym.agents.models.shared_keys import KeysValues, SharedKeys, join
 
 _TOKENS = 4096
 """Prompt tokens computed at once; more gains nothing and costs memory."""
@@ -72,13 +72,14 @@ def prefill(
         before = _prefill_prefix(model, prompts[0][:length], head[1], keep) if length else None
         if before is not None:
             shared.append(SharedKeys(before, start, [sum(group.values())]))
+        parts: list[SharedKeys] = []
         for chunk in _chunks(prompts, length):
             own = _prefill_chunk(model, chunk, length, before, share=True)
             counts = [group[prompt] for prompt in chunk]
-            mask = None if bool(own.mask.all()) else own.mask[:, None, None]
-            shared.append(SharedKeys(contents_of(own.cache), start, counts, mask))
-            start = shared[-1].stop
+            parts.append(SharedKeys(contents_of(own.cache), start, counts, own.mask[:, None, None]))
+            start = parts[-1].stop
             logits += [row.expand(count, -1) for row, count in zip(own.logits, counts, strict=True)]
+        shared += join(parts)
     cache = KVBuffer(shared[-1].layers, rows=len(rows), columns=0, room=room).cache()
     return Prefilled(torch.cat(logits), cache, 0, None, shared)
 

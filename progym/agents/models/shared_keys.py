@@ -7,11 +7,15 @@ over all of it is put together exactly from one over each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from torch.nn.functional import pad
+
+_ALIKE = 0.75
+"""Sequences of at least this share of others' columns stand in one product with them."""
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
 
@@ -26,6 +30,11 @@ class SharedKeys:
     counts: Sequence[int]
     """How many rows look at each sequence."""
     mask: torch.Tensor | None = None  # (sequences, 1, 1, columns), False where hidden
+
+    @property
+    def columns(self) -> int:
+        """How many keys there are of each sequence, hidden ones included."""
+        return self.layers[0][0].shape[2]
 
     @property
     def stop(self) -> int:
@@ -82,6 +91,39 @@ class SharedKeys:
         if self._slots is not None:
             return output[self._slots[1]], weight[self._slots[1]]
         return output, weight
+
+
+def join(parts: Sequence[SharedKeys]) -> Iterator[SharedKeys]:
+    """Put neighbours of about as many columns together: one product instead of several.
+
+    Args:
+        parts: In the order of their rows, the widest last, each with a mask.
+    """
+    together: list[SharedKeys] = []
+    for part in parts:
+        if together and together[0].columns < _ALIKE * part.columns:
+            yield _join(together)
+            together = []
+        together.append(part)
+    if together:
+        yield _join(together)
+
+
+def _join(parts: Sequence[SharedKeys]) -> SharedKeys:
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.columns for part in parts)
+    layers = [
+        (
+            torch.cat([pad(keys, (0, 0, width - keys.shape[2], 0)) for keys, _ in of_parts]),
+            torch.cat([pad(values, (0, 0, width - values.shape[2], 0)) for _, values in of_parts]),
+        )
+        for of_parts in zip(*(part.layers for part in parts), strict=True)
+    ]
+    masks = [part.mask for part in parts if part.mask is not None]
+    mask = torch.cat([pad(mask, (width - mask.shape[3], 0), value=False) for mask in masks])
+    counts = [count for part in parts for count in part.counts]
+    return SharedKeys(layers, parts[0].start, counts, mask)
 
 
 def average(
