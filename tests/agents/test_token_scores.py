@@ -68,6 +68,7 @@ def test_half_precision_is_scored_in_single_and_its_gradient_is_half():
     assert logprobs.dtype is torch.float32
     assert torch.allclose(logprobs, plainly(half.float(), rows, labels, 1.0)[0], atol=1e-5)
     logprobs.sum().backward()
+    assert half.grad is not None
     assert half.grad.dtype is torch.bfloat16
 
 

@@ -60,6 +60,14 @@ def test_a_request_keeps_its_stream_whatever_stands_beside_it(lm):
     assert token_ids(together)[:6] == token_ids(alone)
 
 
+def test_prompts_asked_for_unequally_often_are_each_completed_as_if_alone(lm):
+    asked = [*["why?"] * 9, *["why not?"] * 2, *(f"why {i}?" for i in range(5)), "why 1?"]
+    requests = [request(user, seed) for seed, user in enumerate(asked)]
+    together = lm.generate(requests, Sampling(1.0, 24))
+    alone = [lm.generate([one], Sampling(1.0, 24))[0] for one in requests]
+    assert token_ids(together) == token_ids(alone)
+
+
 def test_seeds_vary_the_completions_of_one_prompt(lm):
     completions = lm.generate([request("why?", seed) for seed in range(8)], Sampling(1.0, 8))
     assert len(set(token_ids(completions))) == 8

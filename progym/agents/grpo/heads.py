@@ -16,7 +16,7 @@ from transformers import DynamicCache
 
 from progym.agents.models.kv_buffer import contents_of
 from progym.agents.models.last_layer import wanted_only
-from progym.agents.models.prefill import Layers
+from progym.agents.models.shared_keys import Layers
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 28}
+_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 26}
 """Logits worked on at once."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import torch
 
 from progym.agents.model import Sampling
-from progym.agents.models.prefill import Keep, Prefilled, Row, keep_nothing, prefill, run_model
+from progym.agents.models.prefill import Keep, Prefilled, Row, keep_nothing, prefill
+from progym.agents.models.prefill_apart import prefill_apart
+from progym.agents.models.prompt_passes import run_model
 from progym.agents.models.shared_attention import sharing
 from progym.envs.errors import BadValue
 
@@ -52,17 +55,25 @@ def sample(
     with sharing(model) as share:
         for batch in _split(rows, room, max_tokens):
             chosen = [rows[i] for i in batch]
-            state = _State(chosen, prefill(model, chosen, room, share=share, keep=keep), room)
-            _decode(model, state, sampling, eos_ids, [results[i] for i in batch])
+            if share:
+                start = prefill(model, chosen, room, keep)
+            else:
+                start = prefill_apart(model, chosen, room)
+            _decode(
+                model, _State(chosen, start, room), sampling, eos_ids, [results[i] for i in batch]
+            )
     return results
 
 
 def _split(rows: Sequence[Row], room: int, max_tokens: int) -> Iterator[list[int]]:
-    """Cut rows into batches; what shares a head, and then a prompt, stays together."""
+    """Cut rows into batches; what shares a head, and then a prompt, stays together.
+
+    Prompts of one row stand behind those of several, which are computed in another way.
+    """
     heads = {head: i for i, head in enumerate(dict.fromkeys(row.head for row in rows))}
-    order = sorted(
-        range(len(rows)), key=lambda i: (heads[rows[i].head], len(rows[i].prompt), rows[i].prompt)
-    )
+    wanted = Counter(row.prompt for row in rows)
+    keys = [(heads[r.head], wanted[r.prompt] == 1, len(r.prompt), r.prompt) for r in rows]
+    order = sorted(range(len(rows)), key=keys.__getitem__)
     batch: list[int] = []
     longest = 0
     for i in order:

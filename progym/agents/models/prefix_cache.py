@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from progym.agents.models.prefill import Layers, Prompt
+from progym.agents.models.prompt_passes import Prompt
+from progym.agents.models.shared_keys import Layers
 
 _BYTES = 1 << 28
 """Memory for what is kept; the longest unused goes first."""

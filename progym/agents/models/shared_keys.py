@@ -18,6 +18,7 @@ _ALIKE = 0.75
 """Sequences of at least this share of others' columns stand in one product with them."""
 
 KeysValues = tuple[torch.Tensor, torch.Tensor]
+Layers = list[KeysValues]
 
 
 @dataclass(frozen=True)
