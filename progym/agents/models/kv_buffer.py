@@ -37,6 +37,10 @@ class _BufferedLayer(DynamicLayer):
     def get_seq_length(self) -> int:
         return self._used
 
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        # That of transformers leaves the rows as they are while no column is used.
+        self.keys, self.values = self.keys[indices], self.values[indices]
+
 
 class KVBuffer:
     """The cache of a decoding batch: prompts may be copied into it, then it grows a column a step.
