@@ -55,7 +55,7 @@ def test_a_module_that_reward_says_nothing_about_is_ruined_and_warned_of(random_
     assert ruined
 
 
-def test_a_run_that_learns_is_warned_of_only_when_there_is_no_more_to_learn(random_lm, tmp_path):
+def test_a_run_that_learns_is_not_warned_of_before_there_is_no_more_to_learn(random_lm, tmp_path):
     train(random_lm, tmp_path, task=LETTERS, max_steps=20)
     rewards = [{m["reward"] for m in line["modules"].values()} for line in records(tmp_path)]
     for step, line in enumerate(records(tmp_path)):

@@ -38,13 +38,19 @@ def test_logits_keys_and_gradients_are_those_of_the_whole_layer(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_other_token_is_worked_on(family):
-    model, seen = adapted(family), []
-    layers = model.get_decoder().layers
-    for layer in layers:
-        layer.mlp.act_fn.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
+    model, seen = adapted(family), {}
+    for number, layer in enumerate(model.get_decoder().layers):
+        for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj"):
+            layer.get_submodule(name).base_layer.register_forward_hook(
+                lambda _, given, __, key=(number, name): seen.update({key: given[0].shape[1]})
+            )
     with wanted_only(model, PLACES):
         model(input_ids=IDS)
-    assert seen == [7, 2]
+    assert seen.pop((1, "self_attn.k_proj")) == 7  # which others look at
+    assert {number: {n for (of, _), n in seen.items() if of == number} for number in (0, 1)} == {
+        0: {7},
+        1: {2},
+    }
 
 
 def test_afterwards_the_layer_is_whole_again():

@@ -61,6 +61,16 @@ def test_a_token_without_any_chance_is_told_apart_from_a_rare_one():
     assert entropies.tolist() == pytest.approx([0.0] * 3, abs=1e-6)
 
 
+@pytest.mark.parametrize("offset", [0, 50, 1000])
+def test_single_precision_loses_no_digits_to_large_vocabularies_and_logits(offset):
+    logits, rows, labels = make(0, 4, 50_000, 30)
+    single = (logits + offset).detach().float()
+    expected = plainly(single.double(), rows, labels, 1.0)
+    found = score_tokens(single, rows, labels, 1.0)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one.double(), other, rtol=0, atol=1e-4)
+
+
 def test_half_precision_is_scored_in_single_and_its_gradient_is_half():
     logits, rows, labels = make(0, 4, 30, 6)
     half = logits.detach().bfloat16().requires_grad_()

@@ -5,6 +5,7 @@ import torch
 from adapted_models import LARGE, adapted
 
 from progym.agents.models.adapters import adapter_in_use
+from progym.agents.models.cpu_products import product
 from progym.agents.models.training_layers import training_layers
 
 pytestmark = pytest.mark.filterwarnings(
@@ -59,3 +60,15 @@ def test_adapters_of_other_kinds_are_left_to_peft(settings):
     _, gradients = compute(model)
     with training_layers(model):
         assert torch.equal(compute(model)[1], gradients)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("tokens", [1, 300, 2048])
+def test_products_are_those_of_a_linear_layer_whichever_way_they_are_done(tokens, turned):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 128, generator=generator)
+    weight = weight.t() if turned else weight
+    given = torch.randn(tokens, weight.shape[1], generator=generator)
+    bias = torch.randn(len(weight), generator=generator)
+    expected = torch.nn.functional.linear(given, weight, bias)
+    assert torch.allclose(product(given, weight, bias), expected, atol=1e-3)

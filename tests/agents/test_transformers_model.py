@@ -10,10 +10,17 @@ from mixed_requests import mixed_requests, request, token_ids
 from transformers import MistralConfig, MistralForCausalLM
 
 from progym.agents.model import Sampling
-from progym.agents.models import load_model, load_trainable, shared_attention
+from progym.agents.models import (
+    decoding,
+    load_model,
+    load_trainable,
+    prompt_passes,
+    shared_attention,
+)
 from progym.agents.models.adapters import fingerprint_weights
 from progym.agents.models.decoding import sample
-from progym.agents.models.prefill import Row
+from progym.agents.models.prefill import Row, prefill
+from progym.agents.models.prompt_passes import split_prompts
 from progym.agents.models.transformers_lm import TransformersModel
 from progym.agents.policy import Policy
 from progym.envs.errors import BadData, BadValue, PromptTooLong, UnknownName
@@ -76,7 +83,20 @@ def test_rows_that_end_with_their_first_token_leave_the_others_alone(lm):
     for one, other in zip(cut, whole, strict=True):
         assert one.token_ids == other.token_ids[: len(one.token_ids)]
         assert one.ended == (one.token_ids[-1] in ends)
+        assert one.ended or len(one.token_ids) == 6
     assert any(len(one.token_ids) > 1 for one in cut)
+
+
+def test_a_batch_counts_a_prompt_once_and_what_is_drawn_for_every_row(lm, monkeypatch):
+    prompts = [tuple(lm.encode(request(f"why {i}?", 0).messages)) for i in range(3)]
+    rows = [Row(prompt, None, seed) for prompt in prompts for seed in range(8)]
+    batches = []
+    monkeypatch.setattr(decoding, "prefill", lambda *a: batches.append(len(a[1])) or prefill(*a))
+    longest = max(map(len, prompts))
+    for room in (3 * longest + 24 * 5, 3 * longest + 24 * 5 - 1, longest + 8 * 5):
+        sample(lm.model, rows, Sampling(1.0, 5), eos_ids=frozenset(), max_tokens=room)
+        batches.append(0)
+    assert batches == [24, 0, 23, 1, 0, 8, 8, 8, 0]
 
 
 def test_seeds_vary_the_completions_of_one_prompt(lm):
@@ -102,6 +122,15 @@ def test_small_batches_give_the_same_tokens_as_one_large(lm):
         for budget in (200, 10**6)
     )
     assert [r.token_ids for r in small] == [r.token_ids for r in large]
+
+
+def test_one_long_prompt_leaves_short_ones_together(monkeypatch):
+    monkeypatch.setattr(prompt_passes, "_TOKENS", 40)
+    prompts = [tuple(range(length)) for length in (5, 5, 6, 6, 7, 100)]
+    assert [list(map(len, chunk)) for chunk in split_prompts(prompts, 2)] == [
+        [5, 5, 6, 6, 7],
+        [100],
+    ]
 
 
 def test_prompts_that_are_prefixes_of_each_other_are_told_apart(lm):

@@ -35,18 +35,22 @@ class _TokenScores(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         exact = torch.promote_types(logits.dtype, torch.float32)
         chances = torch.empty_like(logits, dtype=exact)
-        sums, entropies = chances.new_empty(len(logits), 1), chances.new_empty(len(logits))
+        tops, shares = chances.new_empty(2, len(logits))
+        entropies = torch.empty_like(tops)
         size = max(1, _AT_ONCE.get(logits.device.type, _AT_ONCE["cpu"]) // logits.shape[1])
         for start in range(0, len(logits), size):
             part = slice(start, start + size)
             scaled = logits[part].to(exact)
             scaled = scaled if temperature == 1 else scaled / temperature
             found = torch.softmax(scaled, -1)
+            tops[part] = scaled.amax(-1)
             # The fused softmax keeps its sum to itself, but the largest chance is exp(0) / sum.
-            sums[part] = scaled.amax(-1, keepdim=True) - found.amax(-1, keepdim=True).log()
-            entropies[part] = sums[part, 0] - (found[:, None] @ scaled[:, :, None])[:, 0, 0]
+            shares[part] = found.amax(-1).log()
+            # Terms of one sign, and small ones: large logits would take digits from the sum.
+            below = tops[part, None] - scaled
+            entropies[part] = (found[:, None] @ below[:, :, None])[:, 0, 0] - shares[part]
             chances[part] = found
-        logprobs = logits[rows, labels].to(exact) / temperature - sums[rows, 0]
+        logprobs = logits[rows, labels].to(exact) / temperature - tops[rows] + shares[rows]
         ctx.save_for_backward(chances, rows, labels)
         ctx.temperature, ctx.dtype = temperature, logits.dtype
         ctx.mark_non_differentiable(entropies)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from progym.agents.model import Sampling
-from progym.agents.models.prefill import Keep, Prefilled, Row, keep_nothing, prefill
+from progym.agents.models.prefill import Keep, Prefilled, Row, about, keep_nothing, prefill
 from progym.agents.models.prefill_apart import prefill_apart
 from progym.agents.models.prompt_passes import run_model
 from progym.agents.models.shared_attention import sharing
@@ -47,42 +47,43 @@ def sample(
         rows: What to complete.
         sampling: How.
         eos_ids: Tokens that end a completion.
-        max_tokens: The most tokens in the cache of one batch.
+        max_tokens: The most tokens of which one batch keeps keys and values.
         keep: Keeps what prompts begin with from one batch to the next.
     """
     results = [Sampled() for _ in rows]
     room = sampling.max_completion_length
     with sharing(model) as share:
-        for batch in _split(rows, room, max_tokens):
+        for batch in _split(rows, room, max_tokens, share=share):
             chosen = [rows[i] for i in batch]
-            if share:
-                start = prefill(model, chosen, room, keep)
-            else:
-                start = prefill_apart(model, chosen, room)
-            _decode(
-                model, _State(chosen, start, room), sampling, eos_ids, [results[i] for i in batch]
+            state = _State(  # alone holds what is prefilled, so that dropped rows are gone
+                chosen,
+                prefill(model, chosen, room, keep) if share else prefill_apart(model, chosen, room),
+                room,
             )
+            _decode(model, state, sampling, eos_ids, [results[i] for i in batch])
+            del state
     return results
 
 
-def _split(rows: Sequence[Row], room: int, max_tokens: int) -> Iterator[list[int]]:
+def _split(rows: Sequence[Row], room: int, max_tokens: int, *, share: bool) -> Iterator[list[int]]:
     """Cut rows into batches; what shares a head, and then a prompt, stays together.
 
-    Prompts of one row stand behind those of several, which are computed in another way.
+    Prompts that about as many rows want stand together: they are read in one product.
     """
     heads = {head: i for i, head in enumerate(dict.fromkeys(row.head for row in rows))}
     wanted = Counter(row.prompt for row in rows)
-    keys = [(heads[r.head], wanted[r.prompt] == 1, len(r.prompt), r.prompt) for r in rows]
+    keys = [(heads[r.head], -about(wanted[r.prompt]), len(r.prompt), r.prompt) for r in rows]
     order = sorted(range(len(rows)), key=keys.__getitem__)
     batch: list[int] = []
-    longest = 0
+    longest = prompts = 0
     for i in order:
-        length = len(rows[i].prompt)
-        if batch and (len(batch) + 1) * (max(longest, length) + room) > max_tokens:
+        prompt = rows[i].prompt
+        longest = max(longest, len(prompt))
+        prompts += not (share and batch and rows[batch[-1]].prompt == prompt)
+        if batch and prompts * longest + (len(batch) + 1) * room > max_tokens:
             yield batch
-            batch, longest = [], 0
+            batch, longest, prompts = [], len(prompt), 1
         batch.append(i)
-        longest = max(longest, length)
     if batch:
         yield batch
 

@@ -69,13 +69,17 @@ class KVBuffer:
         ]
 
     def fill(
-        self, row: int, contents: Sequence[tuple[torch.Tensor, torch.Tensor]], source: int
+        self,
+        rows: Sequence[int],
+        contents: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        sources: Sequence[int],
     ) -> None:
-        """Copy a row of some keys and values to one of the buffer, up to its last prompt column."""
+        """Copy rows `sources` of some keys and values to rows of the buffer, before the room."""
+        to, at = torch.tensor(rows), torch.tensor(sources)
         for own, (keys, values) in zip(self._layers, contents, strict=True):
             place = slice(self._columns - keys.shape[2], self._columns)
-            own.keys[row, :, place] = keys[source]
-            own.values[row, :, place] = values[source]
+            own.keys[to, :, place] = keys[at]
+            own.values[to, :, place] = values[at]
 
     def cache(self) -> Cache:
         """Give the buffer in the form that models take; it decodes into the room set aside."""

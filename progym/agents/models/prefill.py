@@ -75,7 +75,7 @@ def prefill(model: Any, rows: Sequence[Row], room: int, keep: Keep = keep_nothin
 def _prefill_prompts(
     model: Any, wanted: Mapping[Prompt, int], length: int, before: Layers | None, start: int
 ) -> tuple[list[SharedKeys], list[torch.Tensor]]:
-    """Compute what prompts add to their beginning; those of one row apart from those of several.
+    """Compute what prompts add to their beginning, those that about as many rows want together.
 
     Args:
         model: A causal LM.
@@ -86,7 +86,7 @@ def _prefill_prompts(
     """
     shared: list[SharedKeys] = []
     logits: list[torch.Tensor] = []
-    for _, alike in groupby(wanted, key=lambda prompt: wanted[prompt] == 1):
+    for _, alike in groupby(wanted, key=lambda prompt: about(wanted[prompt])):
         parts: list[SharedKeys] = []
         for chunk in split_prompts(list(alike), length):
             own = compute_prompts(model, chunk, length, before)
@@ -96,6 +96,11 @@ def _prefill_prompts(
             logits += [row.expand(count, -1) for row, count in zip(own.logits, counts, strict=True)]
         shared += join(parts)
     return shared, logits
+
+
+def about(count: int) -> int:
+    """Give the order of size of a number of rows: 1, 2 to 3, 4 to 7 and so on are alike."""
+    return count.bit_length()
 
 
 def _by_head(rows: Sequence[Row]) -> dict[Hashable, dict[Prompt, int]]:

@@ -21,16 +21,19 @@ def prefill_apart(model: Any, rows: Sequence[Row], room: int) -> Prefilled:
     mask = torch.zeros(len(rows), columns + room, dtype=torch.bool, device=model.device)
     mask[:, columns:] = True
     buffer: KVBuffer | None = None
-    logits: dict[int, torch.Tensor] = {}
+    logits: list[torch.Tensor] = []
+    order: list[int] = []
     for chunk in split_prompts(list(places), 0):
         own = compute_prompts(model, chunk, 0, None, share=False)
+        pairs = [(place, at) for at, prompt in enumerate(chunk) for place in places[prompt]]
+        to, sources = [place for place, _ in pairs], [at for _, at in pairs]
         found = contents_of(own.cache)
         buffer = buffer or KVBuffer(found, rows=len(rows), columns=columns, room=room)
-        for at, prompt in enumerate(chunk):
-            for place in places[prompt]:
-                buffer.fill(place, found, at)
-                mask[place, columns - own.mask.shape[1] : columns] = own.mask[at]
-                logits[place] = own.logits[at]
+        buffer.fill(to, found, sources)
+        mask[to, columns - own.mask.shape[1] : columns] = own.mask[sources]
+        logits.append(own.logits[sources])
+        order += to
     assert buffer is not None
-    stacked = torch.stack([logits[place] for place in range(len(rows))])
-    return Prefilled(stacked, buffer.cache(), columns, mask, None)
+    return Prefilled(
+        torch.cat(logits)[torch.tensor(order).argsort()], buffer.cache(), columns, mask, None
+    )

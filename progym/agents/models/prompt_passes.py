@@ -48,11 +48,17 @@ def run_model(
     return output.logits[:, -1].float()
 
 
-def split_prompts(prompts: list[Prompt], shared: int) -> Iterator[list[Prompt]]:
+def split_prompts(prompts: Sequence[Prompt], shared: int) -> Iterator[list[Prompt]]:
     """Split prompts, all of which begin with the `shared` tokens, into those computed at once."""
-    size = max(1, _TOKENS // (max(map(len, prompts)) - shared))
-    for start in range(0, len(prompts), size):
-        yield prompts[start : start + size]
+    chunk: list[Prompt] = []
+    longest = 0
+    for prompt in prompts:
+        longest = max(longest, len(prompt) - shared)
+        if chunk and (len(chunk) + 1) * longest > _TOKENS:
+            yield chunk
+            chunk, longest = [], len(prompt) - shared
+        chunk.append(prompt)
+    yield chunk
 
 
 @dataclass

@@ -31,7 +31,7 @@ class Beginning:
     """What rows of prompts go on from, and what each of their tokens may see of its own row."""
 
     layers: Sequence[KeysValues] | None  # by layer, (1, heads, columns, size); None for nothing
-    mask: torch.Tensor | None  # (rows, 1, queries, own columns), False where hidden
+    mask: torch.Tensor  # (rows, 1, queries, own columns), False where hidden
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def _attend_prompt(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    mask: torch.Tensor | None,
+    mask: torch.Tensor,
     shared: KeysValues | None,
 ) -> torch.Tensor:
     """Attend with many queries a row: torch's fused kernel, the shared part copied to each row."""
@@ -107,12 +107,12 @@ def _attend_prompt(
     outputs: list[torch.Tensor] = []
     for start in range(0, len(query), size):
         rows = slice(start, start + size)
-        keys, values, visible = key[rows], value[rows], None if mask is None else mask[rows]
+        keys, values, visible = key[rows], value[rows], mask[rows]
         if shared is not None:
             wide = (len(keys), -1, -1, -1)
             keys = torch.cat([shared[0].expand(wide), keys], 2)
             values = torch.cat([shared[1].expand(wide), values], 2)
-            visible = None if visible is None else pad(visible, (shared[0].shape[2], 0), value=True)
+            visible = pad(visible, (shared[0].shape[2], 0), value=True)
         if group > 1:
             keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
         outputs.append(

@@ -98,7 +98,8 @@ def join(parts: Sequence[SharedKeys]) -> Iterator[SharedKeys]:
     """Put neighbours of about as many columns together: one product instead of several.
 
     Args:
-        parts: In the order of their rows, the widest last, each with a mask.
+        parts: In the order of their rows, each with a mask; the fewest products if the widest are
+            last.
     """
     together: list[SharedKeys] = []
     for part in parts:
@@ -121,10 +122,12 @@ def _join(parts: Sequence[SharedKeys]) -> SharedKeys:
         )
         for of_parts in zip(*(part.layers for part in parts), strict=True)
     ]
-    masks = [part.mask for part in parts if part.mask is not None]
-    mask = torch.cat([pad(mask, (width - mask.shape[3], 0), value=False) for mask in masks])
+    masks: list[torch.Tensor] = []
+    for part in parts:
+        assert part.mask is not None
+        masks.append(pad(part.mask, (width - part.columns, 0), value=False))
     counts = [count for part in parts for count in part.counts]
-    return SharedKeys(layers, parts[0].start, counts, mask)
+    return SharedKeys(layers, parts[0].start, counts, torch.cat(masks))
 
 
 def average(
