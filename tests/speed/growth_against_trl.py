@@ -1,7 +1,7 @@
 """Draw how the ratio to TRL grows with runs, prompt length and demos: `make growth`.
 
-Every point is one turn of the tiny LM, in CPU seconds of one thread; equality is held as in the
-bench. Writes an SVG; takes about half an hour.
+Every point is a turn of the tiny LM, in CPU seconds of one thread, where prompts are short the
+middle one of three; equality is held as in the bench. Writes an SVG; takes about 20 minutes.
 """
 
 import os
@@ -25,6 +25,8 @@ from matplotlib.figure import Figure
 from progym.benchmarks.plots import STYLE, look_of
 
 PARTS = ("whole", "rollout", "update")
+SHORT, TURNS = 500, 3
+"""Tokens of a prompt below which a turn takes seconds, and is taken more than once."""
 Points = list[tuple[float, Turn, Turn]]
 
 
@@ -35,10 +37,18 @@ def measure(scenarios: Sequence[Scenario], folder: Path) -> Points:
     for scenario in scenarios:
         prompts = make_prompts(scenario)
         lengths = [len(ours.lm.encode(call)) for calls in prompts.values() for call in calls]
-        points.append((sum(lengths) / len(lengths), *take_turns(ours, theirs, prompts, [])))
-        ratio = points[-1][2].whole.seconds / points[-1][1].whole.seconds
-        print(f"{scenario}: {points[-1][0]:.0f} tokens, ratio {ratio:.1f}", flush=True)  # noqa: T201
+        mean = sum(lengths) / len(lengths)
+        rounds = TURNS if mean < SHORT else 1
+        turns = [take_turns(ours, theirs, prompts, []) for _ in range(rounds)]
+        turn = sorted(turns, key=ratio_of)[rounds // 2]
+        points.append((mean, *turn))
+        print(f"{scenario}: {mean:.0f} tokens, ratio {ratio_of(turn):.1f}", flush=True)  # noqa: T201
     return points
+
+
+def ratio_of(turn: tuple[Turn, Turn]) -> float:
+    """Give how many times as long TRL's step took."""
+    return turn[1].whole.seconds / turn[0].whole.seconds
 
 
 def draw(axis: Axes, xs: Sequence[float], points: Points, label: str) -> None:
@@ -50,7 +60,6 @@ def draw(axis: Axes, xs: Sequence[float], points: Points, label: str) -> None:
         axis.plot(xs, ratios, color=look.colour, marker=look.marker, label=name)
     axis.axhline(1, color="#1a1b1c", alpha=0.4, linewidth=0.8)
     axis.set_xlabel(label)
-    axis.set_ylim(bottom=0)
     axis.grid(alpha=0.15)
 
 
@@ -78,7 +87,8 @@ def main(path: Path) -> None:
         )
         draw(axes[2], list(demos), by_demos, "demos")
         axes[0].set_ylabel("TRL's CPU seconds / ours")
-        axes[0].legend(loc="lower right")
+        axes[0].set_ylim(bottom=0)  # of all, once all is drawn
+        axes[2].legend(loc="upper left")
         figure.savefig(path, metadata={"Date": None})
 
 
