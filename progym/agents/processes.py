@@ -82,10 +82,15 @@ class Processes:
 ALONE = Processes()
 
 
+def launched_processes() -> int:
+    """Count the processes that a launcher such as torchrun started, this one included."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @cache
 def join_processes() -> Processes:
     """Meet the processes that a launcher such as torchrun started with this one."""
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = launched_processes()
     if world_size == 1:
         return ALONE
     import torch

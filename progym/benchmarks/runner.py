@@ -9,6 +9,7 @@ from pathlib import Path
 
 import gymnasium
 
+from progym.agents.processes import launched_processes
 from progym.agents.storage import write_json
 from progym.agents.strategy import STAGES, StageEntry
 from progym.benchmarks.cell_record import read_cell
@@ -76,8 +77,8 @@ def run_suite(
     """Compute a suite's cells into `out` and tell how that ended.
 
     Runs in processes started by spawn: call it from a program with a `__main__` guard. Raises
-    BadValue for a folder that is in use or belongs to another run, and RecordingFailed if the disk
-    is full; what was written stays valid and `resume` goes on from it.
+    BadValue for a folder that is in use or belongs to another run, and within torchrun; and
+    RecordingFailed if the disk is full; what was written stays valid and `resume` goes on from it.
 
     Args:
         suite: What to run.
@@ -87,6 +88,11 @@ def run_suite(
         watcher: Told of progress.
         known: The stages that strategies may be made of.
     """
+    if (launched := launched_processes()) > 1:
+        raise BadValue(
+            f"A launcher started {launched} processes, and a benchmark starts its own. Run it "
+            f"alone, with workers={launched}; torchrun is for one stage (progym optimize)."
+        )
     if workers < 1:
         raise BadValue(f"workers must be 1 or more, got {workers}.")
     check_suite(suite, known)

@@ -158,6 +158,13 @@ def test_a_cell_with_faults_has_no_score_and_is_evaluated_again(tmp_path: Path):
     assert run(suite, out, resume=True).done == 1
 
 
+def test_torchrun_is_refused_before_anything_is_written(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadValue, match="torchrun is for one stage"):
+        run(SUITE, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_with_a_run_is_refused_without_resume(finished: Path):
     with pytest.raises(BadValue, match="--resume"):
         run(SUITE, finished)
