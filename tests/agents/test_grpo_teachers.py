@@ -53,6 +53,8 @@ def test_student_and_teachers_take_turns_over_an_example_s_runs(
     ]
     assert same == [True, False] * 4
     assert result.cost.rollouts == plain.cost.rollouts == 8
+    kept = [json.loads(line) for line in (tmp_path / "taught/runs.jsonl").read_text().splitlines()]
+    assert [line["drawn_by"] for line in kept] == [0, 1, 0, 1]
     # The curve is the student's own.
     assert result.curve[0].score == pytest.approx(sum(e.score for e in taught[::2]) / 4)
 

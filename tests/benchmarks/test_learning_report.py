@@ -32,8 +32,8 @@ def run(**more):
         "progress": 0.5, "tokens": 7, "advantages": [1.5, -0.5],
     }  # fmt: skip
     return {
-        "step": 0, "run": 3, "example_id": "train-1", "status": "parse_failure", "reward": -1.0,
-        "score": 0.0, "metrics": {}, "fault": None, "calls": [call], **more,
+        "step": 0, "run": 3, "drawn_by": 0, "example_id": "train-1", "status": "parse_failure",
+        "reward": -1.0, "score": 0.0, "metrics": {}, "fault": None, "calls": [call], **more,
     }  # fmt: skip
 
 
@@ -59,9 +59,11 @@ def test_curves_warnings_and_step_types_are_shown(tmp_path):
 
 def test_episodes_are_shown_as_text(tmp_path):
     write(tmp_path, "metrics.jsonl", update(0))
-    write(tmp_path, "runs.jsonl", run())
+    write(tmp_path, "runs.jsonl", run(), run(run=4, drawn_by=2))
     text = page(tmp_path)
     assert "<script>" not in text
+    assert "Run 3: reward" in text
+    assert "Run 4, drawn by teacher 2: reward" in text
     assert "&lt;script&gt;alert(1)" in text
     assert "+1.50" in text
     assert "-0.50" in text

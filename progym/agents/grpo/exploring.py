@@ -61,7 +61,11 @@ class Explorer:
 
     def is_taught(self, run: int) -> bool:
         """Whether a run of a step, by its position, was drawn by a teacher."""
-        return bool(self._turn(run, self._actors))
+        return self.drawn_by(run) > 0
+
+    def drawn_by(self, run: int) -> int:
+        """Say who drew a run of a step, by its position: 0 the policy, k its k-th teacher."""
+        return self._turn(run, self._actors)
 
     def validate(self, step: int) -> float:
         """Evaluate after `step` steps as training samples; gives the mean score."""

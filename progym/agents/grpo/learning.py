@@ -133,7 +133,7 @@ class Learner(TrainerCallback):
         self._step.describe(episodes, formed, rows=len(rows), trained=len(batch.rows))
         every = config.watch.record_every
         if self._records and every and (step % every == 0 or step == config.max_steps - 1):
-            self._records.keep_runs(step, episodes, formed)
+            self._records.keep_runs(step, episodes, formed, self._explorer.drawn_by)
         # What the update draws (dropout, TRL's shuffle) comes from the seed, not the process.
         torch.manual_seed(derive_seed(self._seed, "update", step))
         return batch

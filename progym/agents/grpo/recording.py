@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,15 @@ class StepRecords:
         """Write a line that is not about an update."""
         self._files[METRICS].write(values)
 
-    def keep_runs(self, step: int, episodes: Sequence[Episode], formed: Groups) -> None:
-        """Keep the runs of one example with their advantages."""
-        for values in describe_runs(step, episodes, formed):
+    def keep_runs(
+        self,
+        step: int,
+        episodes: Sequence[Episode],
+        formed: Groups,
+        drawn_by: Callable[[int], int],
+    ) -> None:
+        """Keep the runs of one example with their advantages and who drew them."""
+        for values in describe_runs(step, episodes, formed, drawn_by):
             self._files[RUNS].write(values)
 
     def write(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from progym.agents.grpo.forming import Groups
@@ -10,12 +10,15 @@ from progym.envs.records import Episode
 
 
 def describe_runs(
-    step: int, episodes: Sequence[Episode], formed: Groups
+    step: int,
+    episodes: Sequence[Episode],
+    formed: Groups,
+    drawn_by: Callable[[int], int],
 ) -> Iterator[dict[str, Any]]:
     """Describe the runs of the first example that has groups, without their token ids.
 
     A call's `advantages` are those of all groups it stands in: `fill` puts some into several, and
-    what was left out has none.
+    what was left out has none. `drawn_by` is 0 for the policy, k for its k-th teacher.
     """
     if not formed.groups:
         return
@@ -30,6 +33,7 @@ def describe_runs(
             yield {
                 "step": step,
                 "run": run,
+                "drawn_by": drawn_by(run),
                 "example_id": shown,
                 "status": episode.status,
                 "reward": episode.reward,
