@@ -22,7 +22,7 @@ help:  ## Say what there is to make
 
 setup: $(DEV_STAMP)  ## Install everything, for users and developers
 
-demo: $(RUN_STAMP)  ## Compare four strategies on three environments (15 minutes on 2 cores; DEMO=folder)
+demo: $(RUN_STAMP)  ## Compare four strategies on three environments (12 minutes on 2 cores; DEMO=folder)
 	$(BIN)/progym bench run demo --out $(DEMO) --resume
 
 test: $(DEV_STAMP)  ## Run the tests, but not those marked slow, gpu or real
