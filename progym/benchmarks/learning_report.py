@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from progym.agents.grpo import METRICS, RUNS
 from progym.agents.storage import read_json
@@ -166,6 +167,7 @@ def _draw(name: str, title: str, series: Mapping[str, Sequence[tuple[int, float]
                 label=label,
             )
         axis.set_xlabel("step")
+        axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axis.grid(alpha=0.12, linewidth=0.6)
         axis.legend(loc="best", fontsize=8)
         svg = io.StringIO()

@@ -42,14 +42,13 @@ class _TokenScores(torch.autograd.Function):
             part = slice(start, start + size)
             scaled = logits[part].to(exact)
             scaled = scaled if temperature == 1 else scaled / temperature
-            found = torch.softmax(scaled, -1)
+            found = torch.softmax(scaled, -1, out=chances[part])
             tops[part] = scaled.amax(-1)
             # The fused softmax keeps its sum to itself, but the largest chance is exp(0) / sum.
             shares[part] = found.amax(-1).log()
             # Terms of one sign, and small ones: large logits would take digits from the sum.
             below = tops[part, None] - scaled
             entropies[part] = (found[:, None] @ below[:, :, None])[:, 0, 0] - shares[part]
-            chances[part] = found
         logprobs = logits[rows, labels].to(exact) / temperature - tops[rows] + shares[rows]
         ctx.save_for_backward(chances, rows, labels)
         ctx.temperature, ctx.dtype = temperature, logits.dtype

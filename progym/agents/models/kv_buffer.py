@@ -9,6 +9,7 @@ import torch
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
+from progym.agents.models.shared_keys import KeysValues
 from progym.envs.errors import BadValue
 
 
@@ -54,7 +55,7 @@ class KVBuffer:
 
     def __init__(
         self,
-        like: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        like: Sequence[KeysValues],
         *,
         rows: int,
         columns: int,
@@ -71,7 +72,7 @@ class KVBuffer:
     def fill(
         self,
         rows: Sequence[int],
-        contents: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        contents: Sequence[KeysValues],
         sources: Sequence[int],
     ) -> None:
         """Copy rows `sources` of some keys and values to rows of the buffer, before the room."""
@@ -86,9 +87,9 @@ class KVBuffer:
         return Cache(layers=list(self._layers))
 
 
-def contents_of(cache: Cache) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def contents_of(cache: Cache) -> list[KeysValues]:
     """Give a cache's keys and values by layer; raises BadValue where it holds other state."""
-    contents: list[tuple[torch.Tensor, torch.Tensor]] = []
+    contents: list[KeysValues] = []
     for layer in cache.layers:
         if type(layer) is not DynamicLayer or layer.keys is None or layer.values is None:
             raise BadValue(
