@@ -7,7 +7,7 @@ from letters import records, train
 
 from progym.agents.grpo.warning_signs import STEPS, WarningSigns
 from progym.agents.stage import Task
-from progym.envs.errors import ServiceFault
+from progym.envs.errors import MissingExtra, ServiceFault, UnknownName
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -120,3 +120,73 @@ def test_runs_of_one_example_are_kept_with_their_advantages(random_lm, tmp_path)
     first = [line["calls"][0]["advantages"][0] for line in lines if line["step"] == 0]
     assert sum(first) == pytest.approx(0, abs=1e-9)
     assert any(first)
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """What a reporter of transformers' is sent, by update."""
+    from transformers import TrainerCallback
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    from progym.agents.grpo import trl_settings
+
+    found: list[tuple[int, dict[str, float]]] = []
+
+    class Reporter(TrainerCallback):
+        def on_log(self, args, state, control, **kwargs):
+            found.append((state.global_step, dict(kwargs["logs"])))
+
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "list", Reporter)
+    monkeypatch.setattr(trl_settings, "get_available_reporting_integrations", lambda: ["list"])
+    return found
+
+
+def test_reporters_are_sent_each_number_of_the_file_once(random_lm, tmp_path, sent):
+    watch = {"report_to": "list", "eval_every": 1, "eval_examples": 2}
+    train(random_lm, tmp_path, max_steps=2, num_iterations=2, watch=watch)
+    lines = records(tmp_path)
+    numbers = [(update, name) for update, values in sent for name in values if name != "epoch"]
+    assert len(numbers) == len(set(numbers))
+    values = {
+        (update, name): value for update, sent_then in sent for name, value in sent_then.items()
+    }
+    evaluations = [line["score"] for line in lines if line["split"] == "val"]
+    assert [values[update, "eval_score"] for update in (0, 2, 4)] == evaluations
+    updates = [line for line in lines if line["split"] == "train"]
+    for line in updates:
+        update = line.pop("update")
+        for name in ("loss", "grad_norm", "reward", "score"):
+            assert values[update, name] == line[name]
+        for table in ("modules", "step_types"):
+            for key, metrics in line[table].items():
+                for name, value in metrics.items():
+                    assert values[update, f"{table}/{key}/{name}"] == value
+    assert [update for update, name in numbers if name == "loss"] == [1, 2, 3, 4]
+
+
+def test_reporters_of_a_run_that_goes_on_count_on(random_lm, tmp_path, sent, monkeypatch):
+    from progym.agents.grpo.exploring import Explorer
+
+    watch, draw = {"report_to": ["list"], "save_every": 1}, Explorer.train
+
+    def stop(explorer, step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return draw(explorer, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Explorer, "train", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(random_lm, tmp_path, max_steps=4, watch=watch)
+    train(random_lm, tmp_path, max_steps=4, watch=watch)
+    assert [update for update, values in sent if "loss" in values] == [1, 2, 3, 4]
+
+
+def test_a_reporter_that_is_unknown_or_not_installed_is_named(random_lm, tmp_path, monkeypatch):
+    from progym.agents.grpo import trl_settings
+
+    with pytest.raises(UnknownName, match="Did you mean 'tensorboard'"):
+        train(random_lm, tmp_path / "a", watch={"report_to": "tensorbord"})
+    monkeypatch.setattr(trl_settings, "get_available_reporting_integrations", list)
+    with pytest.raises(MissingExtra, match=r"'tensorboard'.*not installed"):
+        train(random_lm, tmp_path / "b", watch={"report_to": "tensorboard"})

@@ -82,6 +82,8 @@ class Watch:
     """Steps between checkpoints, from which a killed run goes on; 0 for none."""
     record_every: int = 10
     """Steps between those whose episodes are kept, of one example, for reports; 0 for none."""
+    report_to: tuple[str, ...] = ()
+    """Where else records go, by TRL's names ("tensorboard", "wandb"): those of modules, too."""
     max_loss: float = 100.0
     """A loss beyond it, or one that is not finite, stops the run before the update."""
 
@@ -92,6 +94,8 @@ class Watch:
         check(self.max_loss > 0, "watch.max_loss", self.max_loss, "above 0")
         if self.patience and not self.eval_every:
             raise BadValue("watch.patience counts evaluations: give watch.eval_every, too.")
+        names = (self.report_to,) if isinstance(self.report_to, str) else tuple(self.report_to)
+        object.__setattr__(self, "report_to", names)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from progym.agents.grpo.config import GrpoConfig
 from progym.agents.grpo.exploring import Explorer
 from progym.agents.grpo.forming import form_groups
 from progym.agents.grpo.gradients import check_gradients
-from progym.agents.grpo.recording import StepRecord, StepRecords
+from progym.agents.grpo.recording import StepRecord, StepRecords, flatten
 from progym.agents.grpo.trainer import GroupTrainer
 from progym.agents.grpo.trl_settings import own_generators, trl_config
 from progym.agents.models.transformers_lm import TransformersModel
@@ -155,7 +155,7 @@ class Learner(TrainerCallback):
         if "loss" not in logs:  # TRL's summary of the whole run
             return
         iterations = self._config.num_iterations
-        update = state.global_step + self._done * iterations
+        update = state.global_step
         logged = {name: value for name, value in logs.items() if name != "epoch"}  # of TRL's rows
         self._write_record({"update": update, **logged})
         done, rest = divmod(update, iterations)
@@ -182,6 +182,7 @@ class Learner(TrainerCallback):
         if self._records:
             line = {"step": step, "split": "val", "score": score, "best": self._best.step}
             self._records.note(line)
+            self._trainer.send({"eval_score": score})
 
     def _save(self, step: int, optimizer: Any) -> None:
         if self._records is None:
@@ -205,6 +206,8 @@ class Learner(TrainerCallback):
     def _write_record(self, values: dict[str, Any]) -> None:
         trainer = self._trainer
         if self._records:
-            self._records.write(
+            record = self._records.write(
                 self._step, values, trainer.token_sums, trainer.step_types, trainer.grad_norms
             )
+            # TRL has sent its own values.
+            trainer.send({n: value for n, value in flatten(record).items() if n not in values})

@@ -6,7 +6,7 @@ Importing this takes seconds (TRL).
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class PackedTrainer(GRPOTrainer):
-    """Has no data, rewards or reference model of TRL's, and sends nothing.
+    """Has no data, rewards or reference model of TRL's, and no telemetry.
 
     Args:
         model: A PEFT model around a causal LM.
@@ -77,6 +77,19 @@ class PackedTrainer(GRPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Send nothing."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as TRL does, at the run's own update, also where it goes on."""
+        done = self._first_step * self.num_iterations
+        self.state.global_step += done
+        try:
+            super().log(logs, start_time)
+        finally:
+            self.state.global_step -= done
+
+    def send(self, values: Mapping[str, float]) -> None:
+        """Send values to `report_to`, at the update that is being logged."""
+        cast("Any", self).callback_handler.on_log(self.args, self.state, self.control, dict(values))
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from progym.agents.grpo import METRICS, RUNS
 from progym.agents.grpo.checkpoint import Checkpoint
@@ -86,7 +86,7 @@ class StepRecords:
         sums: Mapping[int, TokenSums],
         step_types: Sequence[StepType],
         grad_norms: Mapping[str, float],
-    ) -> None:
+    ) -> dict[str, Any]:
         """Write an update's line: TRL's values, the step's, and those of modules and step types."""
         by_type = {str(step_types[where]): one for where, one in sums.items()}
         whole = by_module(sums, step_types)
@@ -103,7 +103,21 @@ class StepRecords:
         warnings = self.signs.watch(modules) if "loss" in values else []
         timing = {"time/update": time.perf_counter() - step.sampled_at}
         record = {**values, "split": "train", **step.whole, **timing, "warnings": warnings}
-        self._files[METRICS].write({**record, "modules": modules, "step_types": types})
+        record |= {"modules": modules, "step_types": types}
+        self._files[METRICS].write(record)
+        return record
+
+
+def flatten(record: Mapping[str, Any]) -> dict[str, float]:
+    """Give the numbers of a record by path, such as `modules/NAME/reward`."""
+    found: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            inner = flatten(cast("Mapping[str, Any]", value))
+            found |= {f"{name}/{path}": number for path, number in inner.items()}
+        elif isinstance(value, (int, float)):
+            found[name] = value
+    return found
 
 
 def _of(name: str, values: Mapping[str, float], key: str) -> Metrics:

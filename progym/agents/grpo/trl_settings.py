@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 from trl.trainer.grpo_config import GRPOConfig as TrlConfig
 
 from progym.agents.grpo.config import GrpoConfig, Lora
 from progym.agents.seeding import derive_seed
-from progym.envs.errors import BadValue
+from progym.envs.errors import BadValue, MissingExtra, unknown
 
 _WARMUP_STEPS = 10
 """At most; a twentieth of a short run."""
@@ -57,9 +61,24 @@ def trl_config(
             gradient_checkpointing=False,
             logging_steps=1,
             save_strategy="no",
-            report_to=[],
+            report_to=_check_reporters(config.watch.report_to),
+            run_name=str(folder),
             disable_tqdm=True,
         )
+
+
+def _check_reporters(names: Sequence[str]) -> list[str]:
+    """Refuse what TRL can't report to, before there is anything to report."""
+    available = cast("Any", get_available_reporting_integrations)()
+    for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise unknown("watch.report_to", name, INTEGRATION_TO_CALLBACK)
+        if name not in available:
+            raise MissingExtra(
+                f"watch.report_to has {name!r}, whose package is not installed. Install it, or "
+                "leave it out: metrics.jsonl holds the same values."
+            )
+    return list(names)
 
 
 def lora_config(lora: Lora) -> LoraConfig:
