@@ -1,4 +1,4 @@
-"""Linear layers for training: frozen weights and the LoRA adapter on them as one operation.
+"""Layers for training: frozen weights and the LoRA adapter on them as one operation, and norms.
 
 PEFT's own is several, each of which reads and writes all values of a layer once more. What the
 layers give, and the gradients of the adapter, are the same up to rounding.
@@ -17,6 +17,7 @@ from torch.nn import Identity, Linear, Module
 
 from progym.agents.models.cpu_products import Forward, product, replaced, takes
 from progym.agents.models.lora_layers import has_plain_lora
+from progym.agents.models.plain_norms import plain_norm
 
 
 @contextmanager
@@ -28,6 +29,8 @@ def training_layers(model: Any) -> Generator[None]:
             forwards[layer] = partial(_compute_frozen, layer)
         elif isinstance(layer, LoraLinear) and (adapter := _plain_adapter(layer)):
             forwards[layer] = partial(_compute_adapted, layer, adapter)
+        elif norm := plain_norm(layer):
+            forwards[layer] = norm
     with replaced(forwards):
         yield
 
