@@ -125,12 +125,10 @@ def test_small_batches_give_the_same_tokens_as_one_large(lm):
 
 
 def test_one_long_prompt_leaves_short_ones_together(monkeypatch):
-    monkeypatch.setattr(prompt_passes, "_TOKENS", 40)
+    monkeypatch.setitem(prompt_passes._TOKENS, "cpu", 40)  # pyright: ignore[reportPrivateUsage]
     prompts = [tuple(range(length)) for length in (5, 5, 6, 6, 7, 100)]
-    assert [list(map(len, chunk)) for chunk in split_prompts(prompts, 2)] == [
-        [5, 5, 6, 6, 7],
-        [100],
-    ]
+    chunks = split_prompts(prompts, 2, torch.device("cpu"))
+    assert [list(map(len, chunk)) for chunk in chunks] == [[5, 5, 6, 6, 7], [100]]
 
 
 def test_prompts_that_are_prefixes_of_each_other_are_told_apart(lm):

@@ -88,7 +88,7 @@ def _prefill_prompts(
     logits: list[torch.Tensor] = []
     for _, alike in groupby(wanted, key=lambda prompt: about(wanted[prompt])):
         parts: list[SharedKeys] = []
-        for chunk in split_prompts(list(alike), length):
+        for chunk in split_prompts(list(alike), length, model.device):
             own = compute_prompts(model, chunk, length, before)
             counts = [wanted[prompt] for prompt in chunk]
             parts.append(SharedKeys(contents_of(own.cache), start, counts, own.mask[:, None, None]))

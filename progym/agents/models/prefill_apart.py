@@ -23,7 +23,7 @@ def prefill_apart(model: Any, rows: Sequence[Row], room: int) -> Prefilled:
     buffer: KVBuffer | None = None
     logits: list[torch.Tensor] = []
     order: list[int] = []
-    for chunk in split_prompts(list(places), 0):
+    for chunk in split_prompts(list(places), 0, model.device):
         own = compute_prompts(model, chunk, 0, None, share=False)
         pairs = [(place, at) for at, prompt in enumerate(chunk) for place in places[prompt]]
         to, sources = [place for place, _ in pairs], [at for _, at in pairs]

@@ -18,8 +18,8 @@ from progym.agents.models.last_layer import wanted_only
 from progym.agents.models.shared_attention import Beginning
 from progym.agents.models.shared_keys import Layers, SharedKeys
 
-_TOKENS = 4096
-"""Prompt tokens computed at once; more gains nothing and costs memory."""
+_TOKENS = {"cpu": 1024, "cuda": 4096}
+"""Prompt tokens computed at once; more gains nothing, pads more and costs memory."""
 
 Prompt = tuple[int, ...]
 
@@ -48,13 +48,16 @@ def run_model(
     return output.logits[:, -1].float()
 
 
-def split_prompts(prompts: Sequence[Prompt], shared: int) -> Iterator[list[Prompt]]:
+def split_prompts(
+    prompts: Sequence[Prompt], shared: int, device: torch.device
+) -> Iterator[list[Prompt]]:
     """Split prompts, all of which begin with the `shared` tokens, into those computed at once."""
+    most = _TOKENS.get(device.type, _TOKENS["cpu"])
     chunk: list[Prompt] = []
     longest = 0
     for prompt in prompts:
         longest = max(longest, len(prompt) - shared)
-        if chunk and (len(chunk) + 1) * longest > _TOKENS:
+        if chunk and (len(chunk) + 1) * longest > most:
             yield chunk
             chunk, longest = [], len(prompt) - shared
         chunk.append(prompt)

@@ -79,7 +79,7 @@ class _Adapted(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         given, reduced, weight, a, b = ctx.saved_tensors
         grad = grads[0]
-        of_b = torch.mm(grad.t(), reduced).mul_(ctx.scale)
+        of_b = torch.mm(reduced.t(), grad).t().mul_(ctx.scale)
         of_reduced = torch.mm(grad, b).mul_(ctx.scale)
         of_a = torch.mm(of_reduced.t(), given)
         of_given = None
