@@ -44,7 +44,7 @@ def optimize(
             "--set",
             "-s",
             metavar="STAGE.NAME=VALUE",
-            help="A stage's setting, such as mmgrpo.max_steps=40; repeat for more.",
+            help="A stage's setting, such as mmgrpo.max_steps=40 or mmgrpo.lora.r=8; repeatable.",
         ),
     ] = None,
     seed: Seed = 0,
@@ -77,10 +77,15 @@ def _by_stage(settings: list[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for text in settings:
         key, equals, value = text.partition("=")
-        stage, dot, name = key.partition(".")
-        if not (equals and dot and name):
-            raise BadValue(f"--set takes STAGE.NAME=VALUE, got {text!r}.")
-        found.setdefault(stage, {})[name] = read_value(value)
+        *tables, name = names = key.split(".")
+        if not (equals and tables and all(names)):
+            raise BadValue(f"--set takes STAGE.NAME=VALUE or STAGE.TABLE.NAME=VALUE, got {text!r}.")
+        place: dict[str, Any] = found
+        for table in tables:
+            place = place.setdefault(table, {})
+            if not isinstance(place, dict):  # pyright: ignore[reportUnnecessaryIsInstance] - as typed
+                raise BadValue(f"--set {text!r}: {table} was set to {place!r}, so it has no names.")
+        place[name] = read_value(value)
     return found
 
 

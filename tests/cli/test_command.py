@@ -149,6 +149,20 @@ def test_a_variant_is_set_by_its_own_name_over_its_stages(run: Run) -> None:
     assert (code, json.loads(out)) == (0, [{"stage": "mmgrpo", "rollouts": 10 * 4 * 4}])
 
 
+def test_a_setting_of_a_table_is_set_by_its_path(run: Run) -> None:
+    settings = ("-s", "mmgrpo.max_steps=3", "-s", "mmgrpo.groups.rollouts=6", "--dry-run", "--json")
+    code, out, _ = run("optimize", "HoVer4Hop-v0", "mmgrpo", "--out", "x", *settings)
+    assert (code, json.loads(out)) == (0, [{"stage": "mmgrpo", "rollouts": 3 * 4 * 6}])
+
+
+@pytest.mark.parametrize("second", ["mmgrpo=3", "mmgrpo..r=1", "mmgrpo.", "mmgrpo.max_steps.few=3"])
+def test_a_setting_without_a_place_is_refused(run: Run, second: str) -> None:
+    settings = ("-s", "mmgrpo.max_steps=3", "-s", second, "--dry-run")
+    code, _, err = run("optimize", "HoVer4Hop-v0", "mmgrpo", "--out", "x", *settings)
+    assert code == 2
+    assert second in err.replace("\n", "")
+
+
 def test_a_dry_run_says_what_a_suite_would_cost(run: Run) -> None:
     code, out, _ = run("bench", "run", "demo", "--out", "x", "--dry-run", "--json")
     rows = json.loads(out)["rows"]
