@@ -5,7 +5,7 @@ import torch
 from adapted_models import adapted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from progym.agents.grpo.heads import computed_head
 from progym.agents.grpo.packing import lay_out, plan_trees
@@ -21,20 +21,24 @@ sequences = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=9), min_si
 def masked(query, key, value, ends):
     order = torch.arange(len(ends))
     seen = (order[None] <= order[:, None]) & (order[:, None] < torch.tensor(ends)[None])
+    seen = pad(seen, (key.shape[2] - len(ends), 0), value=True)
     key, value = (part.repeat_interleave(HEADS // KEY_HEADS, 1) for part in (key, value))
     return scaled_dot_product_attention(query, key, value, attn_mask=seen).transpose(1, 2)
 
 
 @settings(max_examples=60, deadline=None)
-@given(sequences, st.integers(0, 9))
-def test_outputs_and_gradients_are_those_of_the_mask(given_sequences, seed):
-    # A common first token, so that all stand in one tree.
-    packed = lay_out([(2, *one) for one in given_sequences])
+@given(sequences, st.integers(0, 3), st.integers(0, 9))
+def test_outputs_and_gradients_are_those_of_the_mask(given_sequences, head, seed):
+    packed = lay_out(given_sequences)
     generator = torch.Generator().manual_seed(seed)
     tokens = len(packed.token_ids)
     query, key, value = parts = [
-        torch.randn(1, heads, tokens, SIZE, generator=generator, dtype=torch.float64)
-        for heads in (HEADS, KEY_HEADS, KEY_HEADS)
+        torch.randn(1, heads, columns, SIZE, generator=generator, dtype=torch.float64)
+        for heads, columns in (
+            (HEADS, tokens),
+            (KEY_HEADS, head + tokens),
+            (KEY_HEADS, head + tokens),
+        )
     ]
     for part in parts:
         part.requires_grad_()

@@ -1,9 +1,10 @@
-"""Speed is measured in CPU seconds, which a busy machine changes little, and said at the end."""
+"""Speed is measured in CPU seconds, which a busy machine changes little, and said in words."""
 
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,17 @@ LINES = pytest.StashKey[list[str]]()
 
 @pytest.fixture(scope="session")
 def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Keep a line for the summary at the end."""
-    return pytestconfig.stash.setdefault(LINES, []).append
+    """Write a line, with `-s` at once, and keep it for the summary at the end."""
+    lines = pytestconfig.stash.setdefault(LINES, [])
+    reporter: Any = pytestconfig.pluginmanager.getplugin("terminalreporter")
+
+    def write(line: str) -> None:
+        lines.append(line)
+        reporter.ensure_newline()
+        reporter.write_line(line)
+        reporter.flush()
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Attention in a tree of tokens: each sees those on the way to it from the root, and no others.
 
 Laid out depth first, all tokens that see a node stand right behind it. So there are two products
-for each node, within it and with the tokens below it, and one with the head that all begin with;
+for each node, within it and with the tokens below it, and those with the head that all begin with;
 their softmaxes are merged exactly, and no product is computed that a mask would hide. The
 arithmetic is that of torch's fused kernel.
 """
@@ -43,15 +43,22 @@ def nodes_of(ends: Sequence[int]) -> list[Node]:
 
 
 def _products(nodes: Sequence[Node], head: int) -> list[Product]:
-    """List who sees what, where `head` keys stand before those of the tree."""
+    """List who sees what, where `head` keys stand before those of the tree.
+
+    What is below the first node sees the head with it: their keys stand side by side.
+    """
     found: list[Product] = []
     for start, stop, _ in nodes:
         found.append((slice(start, stop), slice(head + start, head + stop), True))
     for start, stop, end in nodes:
         if stop < end:
-            found.append((slice(stop, end), slice(head + start, head + stop), False))
+            first = head + start if start else 0
+            found.append((slice(stop, end), slice(first, head + stop), False))
     if head:
-        found.append((slice(0, nodes[-1][1]), slice(0, head), False))
+        _, stop, end = nodes[0]
+        for seeing in (slice(0, stop), slice(end, nodes[-1][1])):
+            if seeing.start < seeing.stop:
+                found.append((seeing, slice(0, head), False))
     return found
 
 

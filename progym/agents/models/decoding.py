@@ -15,6 +15,7 @@ from progym.agents.models.prefill import Keep, Prefilled, Row, about, keep_nothi
 from progym.agents.models.prefill_apart import prefill_apart
 from progym.agents.models.prompt_passes import run_model
 from progym.agents.models.shared_attention import sharing
+from progym.agents.models.token_draws import draw_tokens
 from progym.envs.errors import BadValue
 
 _DROP_SHARE = 0.25
@@ -156,14 +157,7 @@ def _choose(
     """Pick a token for each row; gives ids and log-probabilities, (rows,)."""
     scaled = logits if temperature in (0, 1) else logits / temperature
     chances = scaled.softmax(-1)
-    if temperature == 0:
-        tokens = logits.argmax(-1)
-    else:
-        # torch.multinomial is 15 times slower and draws from a global stream.
-        cumulative = chances.cumsum(-1, dtype=torch.float64)
-        points = uniforms[:, None] * cumulative[:, -1:]
-        tokens = torch.searchsorted(cumulative, points, right=True)[:, 0]
-        tokens = tokens.clamp_(max=logits.shape[1] - 1)
+    tokens = logits.argmax(-1) if temperature == 0 else draw_tokens(chances, uniforms)
     chosen = chances.gather(1, tokens[:, None])[:, 0].log()
     if not bool(chosen.isfinite().all()):
         raise BadValue("The model's logits are not numbers: its weights or its adapter are broken.")
