@@ -28,7 +28,7 @@ demo: $(RUN_STAMP)  ## Compare four strategies on three environments (12 minutes
 test: $(DEV_STAMP)  ## Run the tests, but not those marked slow, gpu or real
 	$(BIN)/python -m pytest -m "not slow and not gpu and not real"
 
-bench: $(DEV_STAMP)  ## Measure speed, against dspy and TRL in the same process (SmolLM2, if installed, takes an hour)
+bench: $(DEV_STAMP)  ## Measure speed, against dspy and TRL in the same process (SmolLM2, if installed, takes over an hour)
 	$(BIN)/python -m pytest tests/speed --benchmark-enable --benchmark-only -s
 
 growth: $(DEV_STAMP)  ## Draw how speed against TRL grows with runs, prompt length and demos
