@@ -11,7 +11,6 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from progym.agents.model import Sampling
 from progym.agents.models import (
-    decoding,
     load_model,
     load_trainable,
     prompt_passes,
@@ -19,7 +18,7 @@ from progym.agents.models import (
 )
 from progym.agents.models.adapters import fingerprint_weights
 from progym.agents.models.decoding import sample
-from progym.agents.models.prefill import Row, prefill
+from progym.agents.models.prefill import Row
 from progym.agents.models.prompt_passes import split_prompts
 from progym.agents.models.transformers_lm import TransformersModel
 from progym.agents.policy import Policy
@@ -87,18 +86,6 @@ def test_rows_that_end_with_their_first_token_leave_the_others_alone(lm):
     assert any(len(one.token_ids) > 1 for one in cut)
 
 
-def test_a_batch_counts_a_prompt_once_and_what_is_drawn_for_every_row(lm, monkeypatch):
-    prompts = [tuple(lm.encode(request(f"why {i}?", 0).messages)) for i in range(3)]
-    rows = [Row(prompt, None, seed) for prompt in prompts for seed in range(8)]
-    batches = []
-    monkeypatch.setattr(decoding, "prefill", lambda *a: batches.append(len(a[1])) or prefill(*a))
-    longest = max(map(len, prompts))
-    for room in (3 * longest + 24 * 5, 3 * longest + 24 * 5 - 1, longest + 8 * 5):
-        sample(lm.model, rows, Sampling(1.0, 5), eos_ids=frozenset(), max_tokens=room)
-        batches.append(0)
-    assert batches == [24, 0, 23, 1, 0, 8, 8, 8, 0]
-
-
 def test_seeds_vary_the_completions_of_one_prompt(lm):
     completions = lm.generate([request("why?", seed) for seed in range(8)], Sampling(1.0, 8))
     assert len(set(token_ids(completions))) == 8
@@ -112,16 +99,6 @@ def test_samples_follow_the_models_distribution(lm):
         probs = lm.model(torch.tensor([prompt])).logits[0, -1].softmax(-1)
     counts = torch.bincount(torch.tensor([r.token_ids[0] for r in drawn]), minlength=len(probs))
     assert torch.allclose(counts / 4000, probs, atol=4 * 0.5 / 4000**0.5)
-
-
-def test_small_batches_give_the_same_tokens_as_one_large(lm):
-    rows = [Row(tuple(lm.encode(r.messages)), r.messages[0]["content"], r.seed)
-            for r in mixed_requests()]  # fmt: skip
-    small, large = (
-        sample(lm.model, rows, Sampling(1.0, 12), eos_ids=lm.eos_ids, max_tokens=budget)
-        for budget in (200, 10**6)
-    )
-    assert [r.token_ids for r in small] == [r.token_ids for r in large]
 
 
 def test_one_long_prompt_leaves_short_ones_together(monkeypatch):

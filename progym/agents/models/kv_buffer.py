@@ -22,6 +22,18 @@ class _BufferedLayer(DynamicLayer):
         self.keys: torch.Tensor = keys
         self.values: torch.Tensor = values
         self._used = used
+        self._places: torch.Tensor | None = None
+
+    def begin_step(self, used: int, places: torch.Tensor | None) -> None:
+        """See KVBuffer."""
+        self._used, self._places = used, places
+
+    def extend(self, rows: int) -> None:
+        """See KVBuffer."""
+        self.keys, self.values = (
+            torch.cat([one, one.new_zeros(rows, *one.shape[1:])])
+            for one in (self.keys, self.values)
+        )
 
     def update(
         self,
@@ -31,8 +43,13 @@ class _BufferedLayer(DynamicLayer):
         **kwargs: Any,  # noqa: ARG002
     ) -> tuple[torch.Tensor, torch.Tensor]:
         start, self._used = self._used, self._used + key_states.shape[-2]
-        self.keys[:, :, start : self._used] = key_states
-        self.values[:, :, start : self._used] = value_states
+        if self._places is None:
+            self.keys[:, :, start : self._used] = key_states
+            self.values[:, :, start : self._used] = value_states
+        else:
+            rows = torch.arange(len(self._places), device=self._places.device)
+            self.keys[rows, :, self._places] = key_states[:, :, 0]
+            self.values[rows, :, self._places] = value_states[:, :, 0]
         return self.keys[:, :, : self._used], self.values[:, :, : self._used]
 
     def get_seq_length(self) -> int:
@@ -81,6 +98,26 @@ class KVBuffer:
             place = slice(self._columns - keys.shape[2], self._columns)
             own.keys[to, :, place] = keys[at]
             own.values[to, :, place] = values[at]
+
+    @property
+    def used(self) -> int:
+        """How many columns are in use."""
+        return self._layers[0].get_seq_length()
+
+    def begin_step(self, used: int, places: torch.Tensor | None) -> None:
+        """Say where the next token of each row goes, if not to the next column.
+
+        Args:
+            used: Columns in use so far, by the row that uses most.
+            places: Each row's own next column, (rows,); None where all are at the next.
+        """
+        for layer in self._layers:
+            layer.begin_step(used, places)
+
+    def extend(self, rows: int) -> None:
+        """Add rows below, with nothing in them."""
+        for layer in self._layers:
+            layer.extend(rows)
 
     def cache(self) -> Cache:
         """Give the buffer in the form that models take; it decodes into the room set aside."""

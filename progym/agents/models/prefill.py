@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache
+from transformers import DynamicCache
 
 from progym.agents.models.kv_buffer import KVBuffer, contents_of
 from progym.agents.models.prefixes import common_prefix
@@ -47,11 +47,10 @@ class Prefilled:
     """A batch ready to decode; tensors have a row for every sequence."""
 
     logits: torch.Tensor  # (rows, vocabulary)
-    cache: Cache
-    columns: int  # of the cache in use
+    buffer: KVBuffer  # with room to decode into
     mask: torch.Tensor | None  # (rows, columns + room), True where a token is or will be
     shared: list[SharedKeys] | None
-    """What rows look at beside their cache and its mask; None for models that can't share."""
+    """What rows look at beside the buffer and its mask; None for models that can't share."""
 
 
 def prefill(model: Any, rows: Sequence[Row], room: int, keep: Keep = keep_nothing) -> Prefilled:
@@ -68,8 +67,8 @@ def prefill(model: Any, rows: Sequence[Row], room: int, keep: Keep = keep_nothin
         keys, found = _prefill_prompts(model, wanted, length, before, start)
         shared += keys
         logits += found
-    cache = KVBuffer(shared[-1].layers, rows=len(rows), columns=0, room=room).cache()
-    return Prefilled(torch.cat(logits), cache, 0, None, shared)
+    buffer = KVBuffer(shared[-1].layers, rows=len(rows), columns=0, room=room)
+    return Prefilled(torch.cat(logits), buffer, None, shared)
 
 
 def _prefill_prompts(

@@ -34,6 +34,4 @@ def prefill_apart(model: Any, rows: Sequence[Row], room: int) -> Prefilled:
         logits.append(own.logits[sources])
         order += to
     assert buffer is not None
-    return Prefilled(
-        torch.cat(logits)[torch.tensor(order).argsort()], buffer.cache(), columns, mask, None
-    )
+    return Prefilled(torch.cat(logits)[torch.tensor(order).argsort()], buffer, mask, None)

@@ -15,8 +15,8 @@ import torch
 from transformers import Cache, DynamicCache
 
 from progym.agents.models.last_layer import wanted_only
-from progym.agents.models.shared_attention import Beginning
-from progym.agents.models.shared_keys import Layers, SharedKeys
+from progym.agents.models.shared_attention import Beginning, Step
+from progym.agents.models.shared_keys import Layers
 
 _TOKENS = {"cpu": 1024, "cuda": 4096}
 """Prompt tokens computed at once; more gains nothing, pads more and costs memory."""
@@ -31,7 +31,7 @@ def run_model(
     cache: Cache,
     *,
     mask: torch.Tensor | None = None,  # (rows, columns), the queries' own included
-    shared: Beginning | Sequence[SharedKeys] | None,
+    shared: Beginning | Step | None,
 ) -> torch.Tensor:
     """Compute tokens on top of a cache; gives the last one's logits, (rows, vocabulary)."""
     seen = {"attention_mask": mask} if shared is None else {"progym_shared": shared}

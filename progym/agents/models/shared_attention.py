@@ -34,6 +34,14 @@ class Beginning:
     mask: torch.Tensor  # (rows, 1, queries, own columns), False where hidden
 
 
+@dataclass(frozen=True)
+class Step:
+    """What rows with one new token look at, and what they may see of their own columns."""
+
+    shared: Sequence[SharedKeys]
+    mask: torch.Tensor | None  # (rows, 1, 1, own columns), False where hidden; None for all
+
+
 @contextmanager
 def sharing(model: Any) -> Generator[bool]:
     """Let forward passes take `progym_shared`; gives False for models this does not work for."""
@@ -71,7 +79,7 @@ def attend(
     attention_mask: torch.Tensor | None,  # noqa: ARG001 - `progym_shared` has it
     *,
     scaling: float | None = None,
-    progym_shared: Beginning | Sequence[SharedKeys],
+    progym_shared: Beginning | Step,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:  # (rows, queries, heads, size)
     """Attend to what rows share and to each row's own columns."""
@@ -125,14 +133,14 @@ def _attend_step(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    shared: Sequence[SharedKeys],
+    step: Step,
     layer: int,
 ) -> torch.Tensor:
-    """Attend with one query a row, to keys that are shared and to all of the row's own."""
+    """Attend with one query a row, to keys that are shared and to the row's own."""
     rows, heads, _, size = query.shape
     grouped = query.view(rows, key.shape[1], -1, size)
-    output, weight = average(grouped @ key.transpose(-1, -2), value)
-    for one in shared:
+    output, weight = average(grouped @ key.transpose(-1, -2), value, step.mask)
+    for one in step.shared:
         mine = slice(one.start, one.stop)
         more, more_weight = one.attend(grouped[mine], layer)
         output[mine] = torch.lerp(output[mine], more, torch.sigmoid(more_weight - weight[mine]))

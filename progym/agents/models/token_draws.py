@@ -10,8 +10,26 @@ import math
 
 import torch
 
+from progym.envs.errors import BadValue
+
 _BLOCK = 256
 """The most tokens in a block."""
+
+
+def choose_tokens(
+    logits: torch.Tensor, uniforms: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pick a token for each row, at temperature 0 the likeliest.
+
+    Gives ids and log-probabilities, (rows,); raises BadValue for logits that are not numbers.
+    """
+    scaled = logits if temperature in (0, 1) else logits / temperature
+    chances = scaled.softmax(-1)
+    tokens = logits.argmax(-1) if temperature == 0 else draw_tokens(chances, uniforms)
+    chosen = chances.gather(1, tokens[:, None])[:, 0].log()
+    if not bool(chosen.isfinite().all()):
+        raise BadValue("The model's logits are not numbers: its weights or its adapter are broken.")
+    return tokens, chosen
 
 
 def draw_tokens(chances: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from peft import PeftModel
 from progym.agents.model import GenerationRequest, Sampling
 from progym.agents.models.adapters import SHARED, adapter_in_use
 from progym.agents.models.decoding import Sampled, sample
-from progym.agents.models.prefill import Row, keep_nothing
+from progym.agents.models.prefill import Row
 from progym.agents.models.prefix_cache import PrefixCache
 from progym.agents.models.prefixes import common_prefix
 from progym.agents.models.sampling_weights import SamplingWeights
@@ -137,7 +137,7 @@ class TransformersModel:
         for place, module in enumerate(modules):
             places.setdefault(self.adapters.get(module, self.shared), []).append(place)
         results: dict[int, Sampled] = {}
-        weights = self._weights or SamplingWeights()
+        weights, prefixes = self._weights or SamplingWeights(), self._prefixes or PrefixCache()
         for adapter, chosen in places.items():
             with adapter_in_use(self.model, adapter), weights.in_use(self.model, adapter):
                 sampled = sample(
@@ -146,7 +146,7 @@ class TransformersModel:
                     sampling,
                     eos_ids=self.eos_ids,
                     max_tokens=self._max_tokens,
-                    keep=partial(self._prefixes.get, adapter) if self._prefixes else keep_nothing,
+                    keep=partial(prefixes.get, adapter),
                 )
             results |= zip(chosen, sampled, strict=True)
         return [results[place] for place in range(len(rows))]
