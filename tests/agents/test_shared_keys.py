@@ -1,5 +1,6 @@
 """Keys that stand once for many rows give each row the attention it would have alone."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from progym.agents.models.shared_keys import SharedKeys, average, join
+from progym.agents.models.shared_keys import SharedKeys, append, average, join
 
 HEADS, GROUP, SIZE = 2, 3, 4
 COUNTS = st.lists(st.integers(1, 4), min_size=1, max_size=5)
@@ -99,3 +100,22 @@ def test_log_sums_hold_for_large_and_small_scores(size):
     scores = size * torch.linspace(-1, 1, 12).view(1, 1, 2, 6)
     _, weight = average(scores.clone(), torch.ones(1, 1, 6, SIZE))
     assert torch.allclose(weight, scores.logsumexp(-1, keepdim=True))
+
+
+def test_a_head_that_further_rows_look_at_stays_one_product():
+    generator = torch.Generator().manual_seed(0)
+    prompts = shared_keys(generator, 0, [3, 2], [2, 1])
+    head = SharedKeys(shared_keys(generator, 0, [4], [3]).layers, 0, [3])
+    again, below = replace(head, start=3, counts=[2]), replace(prompts, start=3, counts=[1, 1])
+    found = append([head, prompts], [again, below])
+    assert [(one.start, one.stop) for one in found] == [(0, 5), (0, 3), (3, 5)]
+    query = torch.randn(5, HEADS, GROUP, SIZE, generator=generator)
+    both = torch.cat([head.attend(query[:3], 0)[0], again.attend(query[3:], 0)[0]])
+    assert torch.allclose(found[0].attend(query, 0)[0], both, atol=1e-5)
+
+
+def test_a_head_of_other_rows_is_a_product_of_its_own():
+    head = SharedKeys(shared_keys(torch.Generator(), 0, [4], [3]).layers, 0, [3])
+    apart, other = replace(head, start=5), replace(head, layers=list(head.layers), start=3)
+    assert append([head], [apart]) == [head, apart]
+    assert append([head], [other]) == [head, other]

@@ -12,7 +12,7 @@ import torch
 from progym.agents.models.prefill import Prefilled, Row
 from progym.agents.models.prompt_passes import run_model
 from progym.agents.models.shared_attention import Step
-from progym.agents.models.shared_keys import SharedKeys
+from progym.agents.models.shared_keys import SharedKeys, append
 from progym.agents.models.token_draws import choose_tokens
 
 
@@ -90,8 +90,8 @@ class DecodingBatch:
         """Take in rows for which nothing was drawn yet; both batches' prompts are shared ones."""
         assert self._shared is not None
         assert new._shared is not None
-        count = len(self.places)
-        self._shared += [replace(one, start=count + one.start) for one in new._shared]
+        below = [replace(one, start=len(self.places) + one.start) for one in new._shared]
+        self._shared = append(self._shared, below)
         self._buffer.extend(len(new.places))
         self.places += new.places
         self._logits = torch.cat([self._logits, new._logits])

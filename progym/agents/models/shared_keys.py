@@ -94,6 +94,20 @@ class SharedKeys:
         return output, weight
 
 
+def append(parts: Sequence[SharedKeys], more: Sequence[SharedKeys]) -> list[SharedKeys]:
+    """Add what further rows look at; a head that rows before them look at stays one product."""
+    found = list(parts)
+    for one in more:
+        for place, old in enumerate(found):
+            is_same = old.layers is one.layers and old.stop == one.start
+            if is_same and len(old.counts) == len(one.counts) == 1:
+                found[place] = replace(old, counts=[old.counts[0] + one.counts[0]])
+                break
+        else:
+            found.append(one)
+    return found
+
+
 def join(parts: Sequence[SharedKeys]) -> Iterator[SharedKeys]:
     """Put neighbours of about as many columns together: one product instead of several.
 
