@@ -78,14 +78,18 @@ class PackedTrainer(GRPOTrainer):
     def _send_telemetry(self) -> None:
         """Send nothing."""
 
+    @property
+    def _updates_before(self) -> int:
+        """Count the updates of a run that goes on which were made before."""
+        return self._first_step * self.num_iterations
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log as TRL does, at the run's own update, also where it goes on."""
-        done = self._first_step * self.num_iterations
-        self.state.global_step += done
+        self.state.global_step += self._updates_before
         try:
             super().log(logs, start_time)
         finally:
-            self.state.global_step -= done
+            self.state.global_step -= self._updates_before
 
     def send(self, values: Mapping[str, float]) -> None:
         """Send values to `report_to`, at the update that is being logged."""
@@ -97,7 +101,7 @@ class PackedTrainer(GRPOTrainer):
         """Warm up to a constant rate; unlike TRL's schedules, the first update has one above 0."""
         warm = self.args.get_warmup_steps(num_training_steps)
         given = cast("torch.optim.Optimizer", optimizer or self.optimizer)
-        done = self._first_step * self.num_iterations
+        done = self._updates_before
         self.lr_scheduler = LambdaLR(given, lambda step: min(1.0, (done + step + 1) / (warm + 1)))
         return self.lr_scheduler
 
