@@ -74,18 +74,6 @@ def test_prompts_asked_for_unequally_often_are_each_completed_as_if_alone(lm):
     assert token_ids(together) == token_ids(alone)
 
 
-def test_rows_that_end_with_their_first_token_leave_the_others_alone(lm):
-    rows = [Row(tuple(lm.encode(request("why?", 0).messages)), None, seed) for seed in range(40)]
-    whole = sample(lm.model, rows, Sampling(1.0, 6), eos_ids=frozenset(), max_tokens=10**6)
-    ends = frozenset(one.token_ids[0] for one in whole[:25])
-    cut = sample(lm.model, rows, Sampling(1.0, 6), eos_ids=ends, max_tokens=10**6)
-    for one, other in zip(cut, whole, strict=True):
-        assert one.token_ids == other.token_ids[: len(one.token_ids)]
-        assert one.ended == (one.token_ids[-1] in ends)
-        assert one.ended or len(one.token_ids) == 6
-    assert any(len(one.token_ids) > 1 for one in cut)
-
-
 def test_seeds_vary_the_completions_of_one_prompt(lm):
     completions = lm.generate([request("why?", seed) for seed in range(8)], Sampling(1.0, 8))
     assert len(set(token_ids(completions))) == 8

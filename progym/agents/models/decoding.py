@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
 from progym.agents.model import Sampling
 from progym.agents.models.decoding_batch import DecodingBatch
-from progym.agents.models.prefill import Keep, Row, keep_nothing, prefill
+from progym.agents.models.prefill import Keep, Prefilled, Row, prefill
 from progym.agents.models.prefill_apart import prefill_apart
+from progym.agents.models.prefix_cache import PrefixCache
 from progym.agents.models.shared_attention import sharing
 from progym.agents.models.waiting_rows import WaitingRows
 
@@ -36,7 +38,7 @@ def sample(
     *,
     eos_ids: frozenset[int],
     max_tokens: int,
-    keep: Keep = keep_nothing,
+    keep: Keep | None = None,
 ) -> list[Sampled]:
     """Draw a completion for every row.
 
@@ -47,56 +49,73 @@ def sample(
         eos_ids: Tokens that end a completion.
         max_tokens: The most tokens of which keys and values are kept at a time; a row that needs
             more is decoded alone.
-        keep: Keeps what prompts begin with from one batch to the next, and for rows that join.
+        keep: Keeps what prompts begin with; by default until this returns.
     """
     results = [Sampled() for _ in rows]
-    room = sampling.max_completion_length
-
-    def begin(places: list[int]) -> DecodingBatch:
-        chosen = [rows[place] for place in places]
-        start = prefill(model, chosen, room, keep) if share else prefill_apart(model, chosen, room)
-        return DecodingBatch(places, chosen, start, room)
-
     with sharing(model) as share:
+        keep = keep or partial(PrefixCache().get, None)
+        run = _Run(model, rows, sampling, eos_ids, max_tokens, keep if share else None, results)
         waiting = WaitingRows(rows, share=share)
         while waiting:
-            batch = begin(waiting.take(max_tokens, room, least=1))
-            while batch.places:
-                left = _step(model, batch, sampling, eos_ids, results)
-                if not (left and share and batch.places):
-                    continue
-                free = max_tokens - batch.tokens_kept()
-                if new := waiting.take(free, room, least=0):
-                    batch.join(begin(new))
+            run.decode(waiting)
     return results
 
 
-def _step(
-    model: Any,
-    batch: DecodingBatch,
-    sampling: Sampling,
-    eos_ids: frozenset[int],
-    results: Sequence[Sampled],
-) -> bool:
-    """Draw a token for each row and compute it; tells whether rows have left."""
-    tokens, logprobs = batch.draw(sampling.temperature)
-    ids: list[int] = tokens.tolist()  # pyright: ignore[reportUnknownVariableType]
-    values: list[float] = logprobs.tolist()  # pyright: ignore[reportUnknownVariableType]
-    unfinished: list[int] = []
-    for row, (place, token, logprob) in enumerate(zip(batch.places, ids, values, strict=True)):
-        result = results[place]
-        if not result.ended:
-            result.token_ids.append(token)
-            result.logprobs.append(logprob)
-            result.ended = token in eos_ids
-        if not result.ended and len(result.token_ids) < sampling.max_completion_length:
-            unfinished.append(row)
-    if not unfinished:
-        batch.places.clear()
-        return True
-    full = batch.longest == sampling.max_completion_length
-    leave = full or len(unfinished) <= (1 - _DROP_SHARE) * len(ids)
-    if leave:
-        tokens = tokens[batch.keep(unfinished)]
-    batch.advance(model, tokens)
-    return leave
+@dataclass(frozen=True)
+class _Run:
+    """What batches have in common."""
+
+    model: Any
+    rows: Sequence[Row]
+    sampling: Sampling
+    eos_ids: frozenset[int]
+    max_tokens: int
+    keep: Keep | None  # None for models that can't share: nobody joins their batches
+    results: Sequence[Sampled]
+
+    def decode(self, waiting: WaitingRows) -> None:
+        """Decode a batch until nobody is left in it."""
+        room = self.sampling.max_completion_length
+        places = waiting.take(self.max_tokens, room, least=1)
+        chosen = [self.rows[place] for place in places]
+        batch = DecodingBatch(places, chosen, self._prefill(chosen), room)
+        while batch.places:
+            have_left = self._step(batch)
+            if have_left and batch.places and self.keep:
+                self._refill(batch, waiting)
+
+    def _prefill(self, rows: Sequence[Row]) -> Prefilled:
+        if self.keep:
+            return prefill(self.model, rows, self.keep)
+        return prefill_apart(self.model, rows, self.sampling.max_completion_length)
+
+    def _refill(self, batch: DecodingBatch, waiting: WaitingRows) -> None:
+        """Have as many join as there is room for."""
+        free, room = self.max_tokens - batch.tokens_kept(), self.sampling.max_completion_length
+        held = {self.rows[place].head for place in batch.places}
+        if places := waiting.take(free, room, least=0, held=held):
+            chosen = [self.rows[place] for place in places]
+            batch.join(places, chosen, self._prefill(chosen))
+
+    def _step(self, batch: DecodingBatch) -> bool:
+        """Draw a token for each row and compute it; tells whether rows have left."""
+        tokens, logprobs = batch.draw(self.sampling.temperature)
+        ids: list[int] = tokens.tolist()  # pyright: ignore[reportUnknownVariableType]
+        values: list[float] = logprobs.tolist()  # pyright: ignore[reportUnknownVariableType]
+        most, unfinished = self.sampling.max_completion_length, list[int]()
+        for row, (place, token, logprob) in enumerate(zip(batch.places, ids, values, strict=True)):
+            result = self.results[place]
+            if not result.ended:
+                result.token_ids.append(token)
+                result.logprobs.append(logprob)
+                result.ended = token in self.eos_ids
+            if not result.ended and len(result.token_ids) < most:
+                unfinished.append(row)
+        if not unfinished:
+            batch.places.clear()
+            return True
+        leave = batch.longest == most or len(unfinished) <= (1 - _DROP_SHARE) * len(ids)
+        if leave:
+            tokens = tokens[batch.keep(unfinished)]
+        batch.advance(self.model, tokens)
+        return leave

@@ -43,6 +43,7 @@ class _BufferedLayer(DynamicLayer):
         **kwargs: Any,  # noqa: ARG002
     ) -> tuple[torch.Tensor, torch.Tensor]:
         start, self._used = self._used, self._used + key_states.shape[-2]
+        assert self._places is None or key_states.shape[-2] == 1
         if self._places is None:
             self.keys[:, :, start : self._used] = key_states
             self.values[:, :, start : self._used] = value_states

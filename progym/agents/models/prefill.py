@@ -11,7 +11,7 @@ import torch
 from transformers import DynamicCache
 
 from progym.agents.models.kv_buffer import KVBuffer, contents_of
-from progym.agents.models.prefixes import common_prefix
+from progym.agents.models.prefixes import SHORTEST, common_prefix
 from progym.agents.models.prompt_passes import (
     Prompt,
     compute_prompts,
@@ -24,11 +24,6 @@ from progym.agents.models.shared_keys import Layers, SharedKeys, join
 
 Keep = Callable[[Prompt, Callable[[], Layers]], Layers]
 """Gives what it has kept for some tokens, or computes it."""
-
-
-def keep_nothing(tokens: Prompt, compute: Callable[[], Layers]) -> Layers:  # noqa: ARG001
-    """Compute it anew."""
-    return compute()
 
 
 @dataclass(frozen=True)
@@ -47,28 +42,26 @@ class Prefilled:
     """A batch ready to decode; tensors have a row for every sequence."""
 
     logits: torch.Tensor  # (rows, vocabulary)
-    buffer: KVBuffer  # with room to decode into
+    buffer: KVBuffer | None  # what rows have to themselves; None where that is nothing yet
     mask: torch.Tensor | None  # (rows, columns + room), True where a token is or will be
     shared: list[SharedKeys] | None
     """What rows look at beside the buffer and its mask; None for models that can't share."""
 
 
-def prefill(model: Any, rows: Sequence[Row], room: int, keep: Keep = keep_nothing) -> Prefilled:
+def prefill(model: Any, rows: Sequence[Row], keep: Keep) -> Prefilled:
     """Compute the prompts of rows, of which those with equal heads, and prompts, stand together."""
     shared: list[SharedKeys] = []
     logits: list[torch.Tensor] = []
     heads = {row.head: row.head_ids for row in rows}
     for head, wanted in _by_head(rows).items():
         start, prompts = shared[-1].stop if shared else 0, list(wanted)
-        length = common_prefix(prompts)
-        before = _prefill_prefix(model, prompts[0][:length], heads[head], keep) if length else None
-        if before is not None:
-            shared.append(SharedKeys(before, start, [sum(wanted.values())]))
-        keys, found = _prefill_prompts(model, wanted, length, before, start)
+        parts = _prefill_prefix(model, prompts, heads[head], keep)
+        shared += [SharedKeys(part, start, [sum(wanted.values())]) for part in parts]
+        length = sum(part[0][0].shape[2] for part in parts)
+        keys, found = _prefill_prompts(model, wanted, length, _side_by_side(parts), start)
         shared += keys
         logits += found
-    buffer = KVBuffer(shared[-1].layers, rows=len(rows), columns=0, room=room)
-    return Prefilled(torch.cat(logits), buffer, None, shared)
+    return Prefilled(torch.cat(logits), None, None, shared)
 
 
 def _prefill_prompts(
@@ -111,17 +104,29 @@ def _by_head(rows: Sequence[Row]) -> dict[Hashable, dict[Prompt, int]]:
     return heads
 
 
-def _prefill_prefix(model: Any, prefix: Prompt, head: Prompt, keep: Keep) -> Layers:
-    """Compute what a batch's prompts share: the head, which is kept, and what comes after it."""
-    if not 0 < len(head) <= len(prefix):
-        return _extend(model, prefix, 0, None)
-    layers = keep(head, lambda: _extend(model, head, 0, None))
-    if len(head) == len(prefix):
-        return layers
-    more = _extend(model, prefix, len(head), layers)
+def _prefill_prefix(
+    model: Any, prompts: Sequence[Prompt], head: Prompt, keep: Keep
+) -> list[Layers]:
+    """Compute what a batch's prompts share: the head, which is kept, and what comes after it.
+
+    The latter apart, so that the head is the same for rows that join later, and only if it pays.
+    """
+    length = common_prefix(prompts)
+    prefix, is_known = prompts[0][:length], 0 < len(head) <= length
+    parts = [keep(head, lambda: _extend(model, head, 0, None))] if is_known else []
+    known = len(head) if is_known else 0
+    if len(prompts) > 1 and length - known >= SHORTEST:
+        parts.append(_extend(model, prefix, known, _side_by_side(parts)))
+    return parts
+
+
+def _side_by_side(parts: Sequence[Layers]) -> Layers | None:
+    """Put keys and values of consecutive tokens together; None for none."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
     return [
-        (torch.cat([keys, more_keys], 2), torch.cat([values, more_values], 2))
-        for (keys, values), (more_keys, more_values) in zip(layers, more, strict=True)
+        (torch.cat([keys for keys, _ in layer], 2), torch.cat([values for _, values in layer], 2))
+        for layer in zip(*parts, strict=True)
     ]
 
 

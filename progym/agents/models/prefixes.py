@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_SHORTEST = 16
+SHORTEST = 16
 """Tokens that must be shared before a forward pass of their own pays."""
 
 
@@ -18,4 +18,4 @@ def common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     """Count the tokens all prompts begin with, leaving each at least one; 0 if it would not pay."""
     shared = shared_length(min(prompts), max(prompts))  # what these two share, all share
     shared = min(shared, min(map(len, prompts)) - 1)
-    return shared if shared >= _SHORTEST else 0
+    return shared if shared >= SHORTEST else 0

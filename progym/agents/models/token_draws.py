@@ -6,14 +6,12 @@ double precision is a tensor larger than the logits, so a block of tokens is sou
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from progym.envs.errors import BadValue
 
 _BLOCK = 256
-"""The most tokens in a block."""
+"""Tokens in a block."""
 
 
 def choose_tokens(
@@ -39,14 +37,19 @@ def draw_tokens(chances: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
         chances: (rows, vocabulary), in any scale.
         uniforms: (rows,), in [0, 1).
     """
-    blocks = chances.view(len(chances), -1, math.gcd(chances.shape[1], _BLOCK))
-    sums = blocks.sum(-1).double().cumsum(-1)
+    vocabulary = chances.shape[1]
+    whole = vocabulary - vocabulary % _BLOCK
+    blocks = chances[:, :whole].view(len(chances), whole // _BLOCK, _BLOCK)
+    rest = chances[:, whole:].sum(-1, keepdim=True)
+    sums = torch.cat([blocks.sum(-1), rest], 1).double().cumsum(-1)
     points = uniforms[:, None] * sums[:, -1:]
     block = _passed(sums, points)
     before = torch.nn.functional.pad(sums, (1, 0)).gather(1, block)
-    rows = torch.arange(len(blocks), device=blocks.device)
-    inside = blocks[rows, block[:, 0]].double().cumsum(-1)
-    return (block * blocks.shape[2] + _passed(inside, points - before))[:, 0]
+    tokens = block * _BLOCK + torch.arange(_BLOCK, device=chances.device)
+    inside = chances.gather(1, tokens.clamp(max=vocabulary - 1)).double()
+    sums = inside.masked_fill_(tokens >= vocabulary, 0.0).cumsum(-1)
+    found = tokens.gather(1, _passed(sums, points - before))
+    return found[:, 0].clamp_(max=vocabulary - 1)
 
 
 def _passed(sums: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

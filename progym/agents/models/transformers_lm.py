@@ -22,7 +22,7 @@ from progym.envs.records import Completion
 from progym.envs.rendering import Message
 
 _CACHE_BYTES = 1 << 30
-"""Memory for the keys and values of one batch; more requests than fit are run batch after batch."""
+"""Memory for keys and values of a batch; requests beyond it wait until others are answered."""
 
 
 class TransformersModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 from progym.agents.models.prefill import Row, about
 
@@ -28,16 +28,19 @@ class WaitingRows:
     def __bool__(self) -> bool:
         return bool(self._places)
 
-    def take(self, tokens: int, columns: int, *, least: int) -> list[int]:
+    def take(
+        self, tokens: int, columns: int, *, least: int, held: Collection[Hashable] = ()
+    ) -> list[int]:
         """Give the next rows for whose keys there is memory.
 
         Args:
             tokens: Of which keys and values fit.
             columns: That a row has to itself, for what it writes.
             least: Rows to give, if there are as many, whether they fit or not.
+            held: Heads whose keys are there already.
         """
         taken: list[int] = []
-        heads: set[object] = set()
+        heads = set(held)
         longest = prompts = used = 0
         while self._places:
             row = self._rows[self._places[0]]
