@@ -1,4 +1,4 @@
-"""Speed is measured in CPU seconds, which a busy machine changes little, and said in words."""
+"""Speed is measured in CPU seconds, which a busy machine changes little; said at once."""
 
 import sys
 import time
